@@ -1,0 +1,82 @@
+// Package atomicfile replaces a file whole or not at all: a reader, or a
+// machine that loses power, sees the old content or the new, never a part.
+package atomicfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Write replaces the content of path with data. The new content is written to
+// a temporary file in the same directory, synced and renamed over path, and
+// the directory is synced. An existing file keeps its owner, group and mode; a
+// new one is owned by the caller and gets perm, whatever the umask. A symbolic
+// link is followed: the file it points to is replaced and the link stays. On
+// an error path is as it was and no temporary file is left behind.
+//
+// The temporary file's name starts with a dot and ends in ".tmp", which none
+// of the directories that Symbiosis scans takes for a file of its own.
+func Write(path string, data []byte, perm fs.FileMode) (err error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	uid, gid := -1, -1
+	st, err := os.Stat(path)
+	switch {
+	case err == nil:
+		perm = st.Mode().Perm() | st.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky)
+		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+			uid, gid = int(sys.Uid), int(sys.Gid)
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
+		return err
+	}
+	if uid >= 0 { // before Chmod: chown clears the set-id bits
+		if err = f.Chown(uid, gid); err != nil {
+			return err
+		}
+	}
+	if err = f.Chmod(perm); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(dir)
+}
+
+// SyncDir makes the names in dir durable, so that a file created, renamed or
+// removed there stays so after a loss of power.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

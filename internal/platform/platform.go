@@ -1,0 +1,89 @@
+// Package platform knows where Symbiosis and its fork Sympl keep things, under
+// a root directory that tests can move.
+package platform
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// A Platform is one hosting system's set of paths. Every path is absolute and
+// already lies under Root.
+type Platform struct {
+	Name    string // "symbiosis" or "sympl"
+	Package string // our package on that system: "symbiosis-connect-acl" or "sympl-connect-acl"
+	Root    string // "/" on a server
+
+	EximDir      string // where make builds exim4.conf
+	SnippetDir   string // the tree of snippets, below EximDir
+	FirewallDir  string // patterns.d, blacklist.d, whitelist.d and their like
+	Database     string // the count database
+	StateDir     string // what our setup tool remembers between runs
+	ShareDir     string // our files that no administrator edits
+	DefaultsFile string // settings of our cron job and setup tool
+}
+
+// ErrNone says that neither Symbiosis nor Sympl is installed below the root.
+var ErrNone = errors.New("no Symbiosis or Sympl here")
+
+func paths(name, root string) Platform {
+	at := func(p string) string { return filepath.Join(root, p) }
+	pkg := name + "-connect-acl"
+	p := Platform{
+		Name:         name,
+		Package:      pkg,
+		Root:         root,
+		EximDir:      at("/etc/exim4"),
+		SnippetDir:   at("/etc/exim4/" + name + ".d"),
+		FirewallDir:  at("/etc/" + name + "/firewall"),
+		Database:     at("/var/lib/" + name + "/firewall-blacklist-count.db"),
+		StateDir:     at("/var/lib/" + pkg),
+		ShareDir:     at("/usr/share/" + pkg),
+		DefaultsFile: at("/etc/default/" + pkg),
+	}
+	return p
+}
+
+// Symbiosis gives the paths of Symbiosis below root, whether it is there or not.
+func Symbiosis(root string) Platform { return paths("symbiosis", root) }
+
+// Sympl gives the paths of Sympl below root, whether it is there or not.
+func Sympl(root string) Platform { return paths("sympl", root) }
+
+// Find tells which system is installed below root ("" means "/"): the one that
+// has an Exim Makefile and its own 00-main snippets beyond ours. It returns
+// ErrNone, wrapped with what was looked for, when there is neither.
+func Find(root string) (Platform, error) {
+	if root == "" {
+		root = "/"
+	}
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return Platform{}, err
+	}
+	candidates := []Platform{Symbiosis(root), Sympl(root)}
+	for _, p := range candidates {
+		if p.installed() {
+			return p, nil
+		}
+	}
+	return Platform{}, fmt.Errorf("%w: looked for %s and %s with a Makefile in %s",
+		ErrNone, candidates[0].aclDefinitions(), candidates[1].aclDefinitions(), candidates[0].EximDir)
+}
+
+// Our own package puts files into SnippetDir, so the directory proves nothing;
+// the snippet that names the ACLs is the platform's own.
+func (p Platform) aclDefinitions() string {
+	return filepath.Join(p.SnippetDir, "00-main", "30-acl-definitions")
+}
+
+func (p Platform) installed() bool {
+	for _, f := range []string{p.aclDefinitions(), filepath.Join(p.EximDir, "Makefile")} {
+		if st, err := os.Stat(f); err != nil || !st.Mode().IsRegular() {
+			return false
+		}
+	}
+	return true
+}
