@@ -1,0 +1,127 @@
+# make deb    both packages for this machine's architecture, in dist/
+# make test   what CI runs
+# make demo   a Debian root laid out as Symbiosis is, and the checks at work
+#
+# A target installs the Debian packages that it needs and that are missing, so
+# it needs root for that, and Go, git and make beforehand.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+# debian/changelog is where the version, its date and the maintainer are
+# written; nothing else may have a say, so that a tree without git gives the
+# same packages.
+VERSION    := $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
+MAINTAINER := $(shell sed -n '/^ -- /{s/^ -- \(.*\)  .*/\1/p;q}' debian/changelog)
+export SOURCE_DATE_EPOCH := $(shell date -d "$$(sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog)" +%s)
+
+HOSTARCH := $(shell go env GOHOSTARCH)
+ARCH     ?= $(HOSTARCH)
+COMMANDS := $(notdir $(patsubst %/main.go,%,$(wildcard cmd/*/main.go)))
+
+# Static: one binary runs on every Debian from 9 on. The tags keep glibc's
+# name service, which a static program cannot load, and SQLite's dlopen out.
+TAGS    := netgo,osusergo,sqlite_omit_load_extension
+LDFLAGS := -s -w -buildid= -linkmode external -extldflags -static
+GOBUILD := go build -trimpath -buildvcs=false -tags $(TAGS)
+CC_amd64 := gcc
+CC_arm64 := aarch64-linux-gnu-gcc
+ifeq ($(ARCH),$(HOSTARCH))
+CC_$(ARCH) := gcc
+endif
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+DEPS_BUILD       := gcc libc6-dev
+DEPS_BUILD_arm64 := gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+DEPS_TEST        := $(DEPS_BUILD) $(DEPS_BUILD_arm64) qemu-user-static \
+	ca-certificates cron exim4-daemon-heavy iproute2 lintian man-db mmdebstrap piuparts \
+	python3 rbldnsd ruby sqlite3 swaks
+DEPS_BENCH       := $(DEPS_TEST) fail2ban
+
+# install-missing PACKAGES: asks dpkg first, because most of the time nothing
+# is missing and no package list has to be fetched.
+define install-missing
+missing=; for p in $(1); do \
+	dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || missing+=" $$p"; done; \
+if [ -n "$$missing" ]; then \
+	echo "installing:$$missing"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; fi
+endef
+
+.PHONY: build
+build: deps-build ## the commands, static, in build/ARCH
+	@rm -rf build/$(ARCH) && mkdir -p build/$(ARCH)
+	@for c in $(COMMANDS); do echo "build $$c $(ARCH)"; \
+		CGO_ENABLED=1 GOOS=linux GOARCH=$(ARCH) CC=$(CC_$(ARCH)) \
+		$(GOBUILD) -ldflags "$(LDFLAGS)" -o build/$(ARCH)/ ./cmd/$$c; done
+
+# The commands print their own manual pages: the flags and words are those of
+# --help. They run on the machine that builds, whatever the target.
+.PHONY: manual
+manual: deps-build ## the manual pages, in build/manual
+	@rm -rf build/manual && mkdir -p build/manual/bin
+	@for c in $(COMMANDS); do \
+		CGO_ENABLED=1 $(GOBUILD),manual -o build/manual/bin/ ./cmd/$$c; \
+		MANUAL_VERSION=$(VERSION) build/manual/bin/$$c --help > build/manual/$$c.8; done
+	@cp docs/man/*.5 build/manual/
+
+.PHONY: deb
+deb: build manual ## both packages, in dist/
+	@mkdir -p dist
+	@go build -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	@for pair in symbiosis:sympl sympl:symbiosis; do \
+		platform=$${pair%:*} other=$${pair#*:} stage=build/stage-$(ARCH)-$${pair%:*}; \
+		debian/stage $$platform build/$(ARCH) build/manual $$stage; \
+		(cd $$stage && ARCH=$(ARCH) VERSION=$(VERSION) MAINTAINER="$(MAINTAINER)" OTHER=$$other-connect-acl \
+			../nfpm package -f nfpm.yaml -p deb -t ../../dist/$${platform}-connect-acl_$(VERSION)_$(ARCH).deb); done
+
+.PHONY: test
+test: deps-test ## vet and every test
+	go vet ./...
+	go test ./...
+
+.PHONY: demo
+demo: deps-test deb ## the checks at work on a real Exim
+	go run ./tests/demo
+
+.PHONY: bench
+bench: deps-bench deb ## every benchmark, or one: make bench BENCH=name
+	go run ./tests/bench $(BENCH)
+
+.PHONY: corpus
+corpus: deps-test ## the log corpus, recorded again from real Exims
+	go run ./tests/corpus
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck
+	@unformatted=$$(gofmt -l cmd internal tests); [ -z "$$unformatted" ] || { echo "gofmt these: $$unformatted"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what is linked in
+	go run $(GOVULNCHECK) ./...
+
+.PHONY: lintian
+lintian: deb deps-test ## the packages against Debian's rules
+	lintian --pedantic -E -I --fail-on error,warning,info,pedantic,experimental dist/*_$(VERSION)_$(ARCH).deb
+
+.PHONY: piuparts
+piuparts: deb deps-test ## install, upgrade, remove and purge in a bare Debian
+	go test -count=1 -run Piuparts ./tests/package
+
+.PHONY: deps-build deps-test deps-bench
+deps-build:
+	@$(call install-missing,$(DEPS_BUILD) $(if $(filter-out $(HOSTARCH),$(ARCH)),$(DEPS_BUILD_$(ARCH))))
+deps-test:
+	@$(call install-missing,$(DEPS_TEST))
+deps-bench:
+	@$(call install-missing,$(DEPS_BENCH))
+
+.PHONY: clean
+clean: ## everything that make has built
+	rm -rf build dist
