@@ -1,0 +1,242 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"symbiosis-connect-acl/internal/dnsbl"
+)
+
+const (
+	// exitUsage is EX_USAGE of sysexits.h.
+	exitUsage = 64
+
+	// dnsblGrace is how long after the deadline the process is ended when the
+	// round has not returned: a resolv.conf on a dead file server, say.
+	dnsblGrace = 300 * time.Millisecond
+
+	// Exim cuts log lines at 8 KiB; a line that long helps nobody.
+	maxSkipped = 700
+	maxHits    = 300
+)
+
+// dnsblCommand asks DNS lists about one host and prints one line of key=value
+// pairs for Exim's ${extract{key}{...}}. It never harms a host by its own
+// mistake: whatever goes wrong, the line says verdict=pass.
+func dnsblCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "dnsbl",
+		Usage:     "ask DNS lists about ADDRESS and print a verdict for Exim",
+		ArgsUsage: "ADDRESS",
+		Description: `The lists are separated by colons, each ZONE, ZONE=127.0.0.2,127.0.0.3 or
+ZONE=127.0.0.[2;3;4..7]*WEIGHT as in postscreen_dnsbl_sites; a negative weight
+is for allow lists. The answer is one line of pairs such as
+
+  verdict=deny score=3 threshold=1 list="zen.spamhaus.org" code=127.0.0.4 text="..." hits="..." skipped="..."
+
+The verdict is deny or pass. "list", "code" and "text" are of the list that
+decided; "hits" names all that have the host, "skipped" those that could not
+be asked, why, and what to do. Exit status 0, or 64 when the command line is
+wrong; the verdict is pass then too.`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "lists", Usage: "the `LISTS` to ask; empty for none"},
+			&cli.IntFlag{Name: "threshold", Value: dnsbl.DefaultThreshold, Usage: "deny from this `SCORE` on"},
+			&cli.DurationFlag{Name: "timeout", Value: dnsbl.DefaultTimeout, Usage: "deadline for all lists together"},
+			&cli.StringSliceFlag{Name: "server", Usage: "ask the resolver at `HOST[:PORT]` instead of the system's; may be repeated"},
+			&cli.StringFlag{Name: "resolv-conf", Value: dnsbl.DefaultResolvConf, Usage: "`FILE` that names the system's resolvers"},
+			&cli.BoolFlag{Name: "verbose", Usage: "say on standard error, not to syslog, what went wrong"},
+		},
+		// Without these two, the library would print its help to Exim.
+		OnUsageError: func(c *cli.Context, err error, _ bool) error {
+			return newVerdictPrinter(c).usage(err.Error())
+		},
+		HideHelpCommand: true,
+		Action:          runDNSBL,
+	}
+}
+
+func runDNSBL(c *cli.Context) (err error) {
+	out := newVerdictPrinter(c)
+	defer func() {
+		if r := recover(); r != nil {
+			err = out.pass(fmt.Sprintf("internal error: %v", r), 0)
+		}
+	}()
+	timeout, threshold := c.Duration("timeout"), c.Int("threshold")
+	switch {
+	case c.NArg() != 1:
+		return out.usage("expected one ADDRESS after the options")
+	case timeout <= 0:
+		return out.usage("--timeout: expected more than nothing, such as 2s")
+	case threshold < 1:
+		return out.usage("--threshold: expected 1 or more; with less every host would be denied")
+	}
+	addr, err := parseHost(c.Args().First())
+	if err != nil {
+		return out.usage(err.Error())
+	}
+	lists, err := dnsbl.ParseLists(c.String("lists"))
+	if err != nil {
+		return out.usage("--lists: " + err.Error())
+	}
+	var servers []netip.AddrPort
+	for _, s := range c.StringSlice("server") {
+		server, err := dnsbl.ParseServer(s)
+		if err != nil {
+			return out.usage("--server: " + err.Error())
+		}
+		servers = append(servers, server)
+	}
+
+	// Exim waits for this process for as long as it lives.
+	stop := time.AfterFunc(timeout+dnsblGrace, func() {
+		out.pass(fmt.Sprintf("no result within %v; see that the system's resolvers work", timeout), threshold)
+		os.Exit(0)
+	})
+	defer stop.Stop()
+
+	result, err := dnsbl.Check(c.Context, addr, lists, dnsbl.Options{
+		Threshold:  threshold,
+		Timeout:    timeout,
+		Servers:    servers,
+		ResolvConf: c.String("resolv-conf"),
+	})
+	if err != nil {
+		return out.pass(err.Error(), threshold)
+	}
+	return out.result(result)
+}
+
+// parseHost reads one host's full address: a list may have one address of a
+// /64 and not its neighbour.
+func parseHost(s string) (netip.Addr, error) {
+	t := strings.TrimSpace(s)
+	if strings.HasPrefix(t, "[") && strings.HasSuffix(t, "]") {
+		t = t[1 : len(t)-1]
+	}
+	a, err := netip.ParseAddr(t)
+	if err != nil || a.Zone() != "" {
+		return netip.Addr{}, fmt.Errorf("%q is not an IP address", s)
+	}
+	return a.Unmap(), nil
+}
+
+// A verdictPrinter prints one verdict, and only the first that it is given:
+// the round and the hard stop may both have one.
+type verdictPrinter struct {
+	stdout, stderr io.Writer
+	verbose        bool
+	once           sync.Once
+}
+
+func newVerdictPrinter(c *cli.Context) *verdictPrinter {
+	p := &verdictPrinter{stdout: os.Stdout, stderr: os.Stderr, verbose: c.Bool("verbose")}
+	if c.App != nil && c.App.Writer != nil {
+		p.stdout = c.App.Writer
+	}
+	if c.App != nil && c.App.ErrWriter != nil {
+		p.stderr = c.App.ErrWriter
+	}
+	return p
+}
+
+// pass prints that the host may go on because of what went wrong.
+func (p *verdictPrinter) pass(reason string, threshold int) error {
+	return p.result(dnsbl.Result{Threshold: threshold}, reason)
+}
+
+// usage is pass with the exit status of a wrong command line.
+func (p *verdictPrinter) usage(reason string) error {
+	p.pass("wrong command line: "+reason, 0)
+	return cli.Exit("", exitUsage)
+}
+
+func (p *verdictPrinter) result(r dnsbl.Result, reasons ...string) error {
+	var hits []string
+	for _, a := range r.Answers {
+		if a.Status == dnsbl.Listed {
+			hits = append(hits, fmt.Sprintf("%s %s %+d", a.List.DisplayName(), a.Code, a.List.Weight))
+		}
+	}
+	for _, a := range r.Failures() {
+		reasons = append(reasons, fmt.Sprintf("%s: %s", a.List.DisplayName(), a.Failure))
+	}
+	skipped := strings.Join(reasons, " | ")
+
+	var b strings.Builder
+	verdict := "pass"
+	if r.Deny && r.Deciding != nil {
+		verdict = "deny"
+	}
+	fmt.Fprintf(&b, "verdict=%s score=%d", verdict, r.Score)
+	if r.Threshold > 0 {
+		fmt.Fprintf(&b, " threshold=%d", r.Threshold)
+	}
+	if verdict == "deny" {
+		d := r.Deciding
+		text := d.Text
+		if text == "" {
+			text = "the operator of " + d.List.DisplayName() // after "Please see"
+		}
+		fmt.Fprintf(&b, " list=%s code=%s text=%s", quoted(d.List.DisplayName(), 253), d.Code, quoted(text, dnsbl.MaxText))
+	}
+	if len(hits) > 0 {
+		fmt.Fprintf(&b, " hits=%s", quoted(strings.Join(hits, ", "), maxHits))
+	}
+	if skipped != "" {
+		fmt.Fprintf(&b, " skipped=%s", quoted(skipped, maxSkipped))
+	}
+	b.WriteByte('\n')
+
+	var err error
+	p.once.Do(func() {
+		if _, err = io.WriteString(p.stdout, b.String()); err != nil {
+			reasons = append(reasons, "standard output: "+err.Error())
+			err = nil // there is nobody left to tell
+		}
+		for _, reason := range reasons {
+			p.warn(dnsbl.Sanitize(dnsbl.MaskKeys(reason), maxSkipped))
+		}
+	})
+	return err
+}
+
+// quoted makes a value that ${extract} gives back unchanged. Sanitize leaves
+// neither quotes nor backslashes in it, so nothing needs an escape.
+func quoted(s string, limit int) string {
+	return `"` + dnsbl.Sanitize(dnsbl.MaskKeys(s), limit) + `"`
+}
+
+func (p *verdictPrinter) warn(reason string) {
+	const identifier = "symbiosis-connect-check"
+	if p.verbose {
+		fmt.Fprintf(p.stderr, "%s dnsbl: %s\n", identifier, reason)
+		return
+	}
+	syslogDatagram(identifier, "dnsbl: "+reason)
+}
+
+// syslogDatagram sends a warning of the mail facility to the local syslog, or
+// drops it: a log that is stuck must not hold up a greeting. log/syslog would
+// wait for a full socket.
+func syslogDatagram(identifier, text string) {
+	const mailWarning = 2<<3 | 4 // LOG_MAIL | LOG_WARNING, RFC 3164 section 4.1.1
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: "/dev/log", Net: "unixgram"})
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+	line := "<" + strconv.Itoa(mailWarning) + ">" + time.Now().Format(time.Stamp) + " " +
+		identifier + "[" + strconv.Itoa(os.Getpid()) + "]: " + text
+	io.WriteString(conn, line)
+}
