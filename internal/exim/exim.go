@@ -1,0 +1,356 @@
+// Package exim knows the Exim configuration tree of Symbiosis and Sympl: its
+// snippets, how they are built, tested and put in force, what the real Exim
+// says about a candidate, and how a candidate greets a host at run time.
+package exim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"symbiosis-connect-acl/internal/platform"
+)
+
+// An Installation is the Exim of one hosting system. Programs run inside the
+// platform's root: through chroot(2), which needs the superuser, when it is
+// not "/".
+type Installation struct {
+	platform.Platform
+}
+
+// Every program has a deadline, so that a hanging one cannot hold up dpkg.
+const (
+	buildDeadline   = 60 * time.Second
+	restartDeadline = 3 * time.Minute
+	queryDeadline   = 30 * time.Second
+)
+
+// Config gives the path of the configuration in force.
+func (x Installation) Config() string { return filepath.Join(x.EximDir, "exim4.conf") }
+
+// Draft gives the path where the Makefile builds the next configuration.
+func (x Installation) Draft() string { return filepath.Join(x.EximDir, "exim4.conf.tmp") }
+
+// Inside gives a path as programs inside the root see it.
+func (x Installation) Inside(path string) string {
+	if rel, err := filepath.Rel(x.Root, path); err == nil {
+		return "/" + rel
+	}
+	return path
+}
+
+// Snippets lists the snippets that the Makefile joins, as absolute paths, in
+// the order in which it joins them (the byte order of the paths).
+func (x Installation) Snippets() ([]string, error) {
+	var all []string
+	err := filepath.WalkDir(x.SnippetDir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.Type().IsRegular() && ValidName(d.Name()) {
+			all = append(all, path)
+		}
+		return nil
+	})
+	sort.Strings(all)
+	return all, err
+}
+
+// Join builds a configuration as the Makefile does, with the content in over
+// in place of a snippet's own; nil leaves the snippet out. The keys of over
+// are absolute paths. It serves questions about a tree that is not on the
+// disk; what is put in force, the Makefile builds.
+func (x Installation) Join(over map[string][]byte) ([]byte, error) {
+	paths, err := x.Snippets()
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	for _, p := range paths {
+		data, ok := over[p]
+		if ok && data == nil {
+			continue
+		}
+		if !ok {
+			if data, err = os.ReadFile(p); err != nil {
+				return nil, err
+			}
+		}
+		fmt.Fprintf(&b, "# ----\n# %s\n# ----\n\n%s", x.Inside(p), data)
+	}
+	return b.Bytes(), nil
+}
+
+// ErrNoMake says that the make program, which builds the configuration, is not
+// installed.
+var ErrNoMake = errors.New("make is not installed: apt-get install make")
+
+// ErrNoExim says that there is no Exim to ask.
+var ErrNoExim = errors.New("/usr/sbin/exim4 is not installed: apt-get install exim4-daemon-heavy")
+
+func (x Installation) program(missing error, candidates ...string) (string, error) {
+	for _, c := range candidates {
+		if st, err := os.Stat(filepath.Join(x.Root, c)); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return c, nil
+		}
+	}
+	return "", missing
+}
+
+// command prepares a program inside the root. The sorting of snippets and the
+// language of messages depend on the locale, and the variables of a make that
+// called us would change what ours does.
+func (x Installation) command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = x.Inside(x.EximDir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if x.Root != "/" {
+		cmd.SysProcAttr.Chroot = x.Root
+	}
+	for _, kv := range os.Environ() {
+		switch name, _, _ := strings.Cut(kv, "="); name {
+		case "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES", "LANG", "LANGUAGE", "LC_ALL", "PATH", "PWD":
+		default:
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	cmd.Env = append(cmd.Env, "LC_ALL=C", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	// A daemon that inherits our pipes must not keep us waiting for their end.
+	cmd.WaitDelay = 2 * time.Second
+	return cmd
+}
+
+// run runs a program to its end and gives what it wrote to both outputs.
+func (x Installation) run(ctx context.Context, limit time.Duration, program string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var out bytes.Buffer
+	cmd := x.command(ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil
+	}
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%s did not end within %v", filepath.Base(program), limit)
+	}
+	return out.Bytes(), err
+}
+
+func (x Installation) make(ctx context.Context, limit time.Duration, args ...string) error {
+	program, err := x.program(ErrNoMake, "/usr/bin/make", "/bin/make")
+	if err != nil {
+		return err
+	}
+	if _, err := x.program(ErrNoExim, "/usr/sbin/exim4"); err != nil {
+		return err
+	}
+	out, err := x.run(ctx, limit, program, args...)
+	if err == nil {
+		return nil
+	}
+	if ce := x.configError(out); ce != nil {
+		return ce
+	}
+	return fmt.Errorf("make %s in %s: %w: %s", strings.Join(args, " "), x.EximDir, err, oneLine(out))
+}
+
+// BuildDraft runs "make test": it builds Draft from the snippets and lets Exim
+// check its syntax. A configuration that Exim does not take gives a
+// *ConfigError. No string is expanded: see Greet.
+func (x Installation) BuildDraft(ctx context.Context) error {
+	return x.make(ctx, buildDeadline, "test")
+}
+
+// Install builds and tests the configuration once more and moves it over
+// Config, without a restart.
+func (x Installation) Install(ctx context.Context) error {
+	return x.make(ctx, buildDeadline, "exim4.conf")
+}
+
+// Restart runs the Makefile's default target: as Install, then the restart as
+// the platform does it. The daemon reads its configuration only when it
+// starts.
+func (x Installation) Restart(ctx context.Context) error {
+	return x.make(ctx, restartDeadline)
+}
+
+// Check lets Exim check the syntax of the file at path, which must lie below
+// the root.
+func (x Installation) Check(ctx context.Context, path string) error {
+	program, err := x.program(ErrNoExim, "/usr/sbin/exim4")
+	if err != nil {
+		return err
+	}
+	out, err := x.run(ctx, queryDeadline, program, "-bV", "-C", x.Inside(path))
+	if err == nil {
+		return nil
+	}
+	if ce := x.configError(out); ce != nil {
+		return ce
+	}
+	return fmt.Errorf("exim4 -bV -C %s: %w: %s", path, err, oneLine(out))
+}
+
+// Version gives Exim's version, such as "4.96".
+func (x Installation) Version(ctx context.Context) (string, error) {
+	program, err := x.program(ErrNoExim, "/usr/sbin/exim4")
+	if err != nil {
+		return "", err
+	}
+	// The version is printed before the configuration is read, so a broken
+	// configuration is no obstacle.
+	out, err := x.run(ctx, queryDeadline, program, "-bV", "-C", "/dev/null")
+	if f := strings.Fields(string(out)); len(f) > 2 && f[0] == "Exim" && f[1] == "version" {
+		return f[2], nil
+	}
+	return "", fmt.Errorf("exim4 -bV: %w: %s", err, oneLine(out))
+}
+
+// bP asks Exim about the configuration at path. Exim writes a paniclog entry
+// when it is asked about one that it cannot read, so the syntax is checked
+// first.
+func (x Installation) bP(ctx context.Context, path string, args ...string) (string, error) {
+	if err := x.Check(ctx, path); err != nil {
+		return "", err
+	}
+	args = append([]string{"-C", x.Inside(path), "-bP"}, args...)
+	out, err := x.run(ctx, queryDeadline, "/usr/sbin/exim4", args...)
+	if err != nil {
+		return "", fmt.Errorf("exim4 %s: %w: %s", strings.Join(args, " "), err, oneLine(out))
+	}
+	return string(out), nil
+}
+
+// Option gives the value of a main option in the configuration at path, with
+// its macros resolved, as "exim4 -bP" prints it; "" where it is not set.
+func (x Installation) Option(ctx context.Context, path, name string) (string, error) {
+	out, err := x.bP(ctx, path, name)
+	if err != nil {
+		return "", err
+	}
+	out = strings.TrimSuffix(out, "\n")
+	rest, ok := strings.CutPrefix(out, name)
+	if !ok || strings.Contains(out, "\n") {
+		return "", fmt.Errorf("exim4 -bP %s printed %q", name, out)
+	}
+	value, _ := strings.CutPrefix(strings.TrimSpace(rest), "=")
+	return strings.TrimSpace(value), nil
+}
+
+// Macros gives every macro that is in force in the configuration at path, by
+// name, with the macros inside its value resolved. Built-in macros, whose
+// names start with "_", are among them.
+func (x Installation) Macros(ctx context.Context, path string) (map[string]string, error) {
+	out, err := x.bP(ctx, path, "macros")
+	if err != nil {
+		return nil, err
+	}
+	macros := map[string]string{}
+	for _, line := range strings.Split(out, "\n") {
+		if name, value, ok := strings.Cut(line, "="); ok {
+			macros[name] = value
+		}
+	}
+	return macros, nil
+}
+
+// A User is the account that Exim runs as.
+type User struct {
+	Name     string
+	UID, GID uint32
+}
+
+// User gives the account of the Exim whose configuration is at path.
+func (x Installation) User(ctx context.Context, path string) (User, error) {
+	name, err := x.Option(ctx, path, "exim_user")
+	if err != nil {
+		return User{}, err
+	}
+	group, err := x.Option(ctx, path, "exim_group")
+	if err != nil {
+		return User{}, err
+	}
+	// The ids are those of the root, not of the system that we run on.
+	uid, err := x.id("passwd", name)
+	if err != nil {
+		return User{}, err
+	}
+	gid, err := x.id("group", group)
+	if err != nil {
+		return User{}, err
+	}
+	return User{name, uid, gid}, nil
+}
+
+func (x Installation) id(file, name string) (uint32, error) {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return uint32(n), nil
+	}
+	path := filepath.Join(x.Root, "etc", file)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for _, line := range strings.Split(string(data), "\n") {
+		if f := strings.Split(line, ":"); len(f) > 2 && f[0] == name {
+			n, err := strconv.ParseUint(f[2], 10, 32)
+			return uint32(n), err
+		}
+	}
+	return 0, fmt.Errorf("%s has no entry for %q", path, name)
+}
+
+// Running reports whether the Exim daemon of this root runs, by its process
+// number file.
+func (x Installation) Running() (pid int, ok bool) {
+	data, err := os.ReadFile(filepath.Join(x.Root, "run/exim4/exim.pid"))
+	if err != nil {
+		return 0, false
+	}
+	pid, err = strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || pid < 1 {
+		return 0, false
+	}
+	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+		return 0, false
+	}
+	// The number may have been given to another process since, or be that of
+	// a daemon in another root. Without /proc, the number has to do.
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil && !strings.HasPrefix(string(comm), "exim") {
+		return 0, false
+	}
+	if root, err := os.Readlink(filepath.Join(dir, "root")); err == nil && root != x.Root {
+		return 0, false
+	}
+	return pid, true
+}
+
+func oneLine(out []byte) string {
+	return strings.Join(strings.Fields(string(out)), " ")
+}
+
+// RestartOnly restarts the daemon as the platform does, without building
+// anything.
+func (x Installation) RestartOnly(ctx context.Context) error {
+	program, err := x.program(errors.New("invoke-rc.d is not installed"), "/usr/sbin/invoke-rc.d")
+	if err != nil {
+		return err
+	}
+	if out, err := x.run(ctx, restartDeadline, program, "exim4", "restart"); err != nil {
+		return fmt.Errorf("invoke-rc.d exim4 restart: %w: %s", err, oneLine(out))
+	}
+	return nil
+}

@@ -1,0 +1,944 @@
+// Package setup builds our rules into the platform's Exim and takes them out
+// again: as a transaction of named steps, each with its undo, journalled on
+// disk, so that a run which fails, or which is killed at any moment, is taken
+// back whole, and the configuration in force is valid all the time.
+package setup
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/atomicfile"
+	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/settings"
+)
+
+// Options are what a run is told.
+type Options struct {
+	Root      string // where the platform lies; "" means "/"
+	NoRestart bool   // put the configuration in force on disk, but leave the daemon as it is
+	// Note is told what is done, one line at a time. It may be nil.
+	Note func(string)
+}
+
+// Errors that callers tell apart.
+var (
+	// ErrNotRebuilt says that everything of ours was taken out of the tree of
+	// snippets, but that no configuration could be built from what is left, so
+	// the one in force is still the old one.
+	ErrNotRebuilt = errors.New("our files are undone, but the configuration could not be built again")
+	// ErrNotRestarted says that all is done on disk, but that the restart of
+	// Exim failed.
+	ErrNotRestarted = errors.New("Exim could not be restarted")
+	// ErrBusy says that another run is at work.
+	ErrBusy = errors.New("another run of this tool is at work: wait for its end and try again")
+)
+
+// Names in the tree of snippets. The first is written and removed by this
+// package alone; the others are conffiles of the Debian package.
+const (
+	enablingSnippet = "00-main/20-connect-acl-enabled"
+	loggingSnippet  = "00-main/25-logging"
+	extraMacro      = "CONNECT_LOG_SELECTOR_EXTRA"
+	markerMacro     = "SYMBIOSIS_CONNECT_ACL"
+	logSelector     = "log_selector"
+)
+
+// The ports that the platform's Exim listens on.
+var ports = []int{25, 465, 587}
+
+// How long one imagined session may take. A resolver that does not answer
+// makes Exim's own reverse lookup take most of this.
+const greetDeadline = 60 * time.Second
+
+// How long the database may keep us. The daily maintenance makes the index
+// when this was too short.
+const indexDeadline = 90 * time.Second
+
+// run is one run on one platform.
+type run struct {
+	platform.Platform
+	exim   exim.Installation
+	opt    Options
+	wants  wants
+	faults *faults
+	locked *os.File
+	// hadDraft says whether the file that the Makefile builds was there
+	// before us.
+	hadDraft bool
+}
+
+func (r *run) note(format string, args ...any) {
+	if r.opt.Note != nil {
+		r.opt.Note(fmt.Sprintf(format, args...))
+	}
+}
+
+func newRun(p platform.Platform, opt Options) *run {
+	return &run{Platform: p, exim: exim.Installation{Platform: p}, opt: opt, faults: newFaults()}
+}
+
+// wants are the settings in the defaults file.
+type wants struct {
+	patterns, index, restart bool
+}
+
+func (r *run) readWants() error {
+	r.wants = wants{true, true, true}
+	set, err := settings.Read(r.DefaultsFile)
+	if err != nil {
+		return err
+	}
+	for name, b := range map[string]*bool{
+		"CONNECT_ACL_PATTERNS": &r.wants.patterns,
+		"CONNECT_ACL_INDEX":    &r.wants.index,
+		"CONNECT_ACL_RESTART":  &r.wants.restart,
+	} {
+		if *b, err = set.Bool(name, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) enabling() string    { return filepath.Join(r.SnippetDir, enablingSnippet) }
+func (r *run) logging() string     { return filepath.Join(r.SnippetDir, loggingSnippet) }
+func (r *run) marker() string      { return filepath.Join(r.ShareDir, "marker.conf") }
+func (r *run) patternFile() string { return filepath.Join(r.FirewallDir, "patterns.d/exim4.patterns") }
+func (r *run) ourPatterns() string { return filepath.Join(r.ShareDir, "patterns.d/exim4.patterns") }
+func (r *run) journalDir() string  { return filepath.Join(r.StateDir, "journal") }
+func (r *run) stateFile() string   { return filepath.Join(r.StateDir, "state.json") }
+
+// prefix stands before every line of somebody else's that we put out of use.
+func (r *run) prefix() string { return "#" + r.Package + "# " }
+
+// State is what apply remembers for remove, and shows in status. What has to
+// be undone is marked in the files themselves, so that losing it is no harm.
+type State struct {
+	Platform     string    // "symbiosis" or "sympl"
+	Applied      time.Time // when apply last changed something
+	Config       string    // SHA-256 of the configuration that was put in force
+	LogSelector  string    // the value that was taken over, "" when there was none
+	LogSnippets  []string  // the snippets in which it stood
+	PatternsFile string    // where the patterns were merged, "" when they were not
+}
+
+func (r *run) readState() (State, bool, error) {
+	var s State
+	data, err := os.ReadFile(r.stateFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err != nil {
+		return s, false, fmt.Errorf("%s: %w", r.stateFile(), err)
+	}
+	return s, true, nil
+}
+
+// lock keeps other runs away and finishes or takes back what a killed one
+// left.
+func (r *run) lock(ctx context.Context) error {
+	if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
+		return err
+	}
+	d, err := os.Open(r.StateDir)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		d.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return ErrBusy
+		}
+		return fmt.Errorf("lock %s: %w", r.StateDir, err)
+	}
+	r.locked = d
+	_, err = os.Lstat(r.exim.Draft())
+	r.hadDraft = err == nil
+	if err := r.recover(ctx); err != nil {
+		r.unlock()
+		return err
+	}
+	return nil
+}
+
+func (r *run) unlock() {
+	// A run that has nothing to remember leaves no directory.
+	os.Remove(r.StateDir)
+	r.locked.Close()
+}
+
+// recover takes back a transaction that was not committed.
+func (r *run) recover(ctx context.Context) error {
+	entries, committed, found, err := journal(r.journalDir())
+	if err != nil || !found {
+		return err
+	}
+	if err := r.faults.point("recovery"); err != nil {
+		return err
+	}
+	if committed {
+		return finish(r.journalDir(), entries)
+	}
+	if len(entries) > 0 {
+		r.note("an earlier run did not come to its end: taking back what it had changed")
+	}
+	return r.undo(ctx, entries)
+}
+
+const restartStep = "restart"
+
+func (r *run) undo(ctx context.Context, entries []entry) error {
+	// Undoing must come to its end even when the run is being stopped.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Minute)
+	defer cancel()
+	action := func(e entry, putBack bool) error {
+		// The entry stands before that of the configuration, so this comes
+		// after the old one is back. A daemon that has not seen another one
+		// is left alone.
+		if e.Step != restartStep || r.opt.NoRestart || !putBack {
+			return nil
+		}
+		if _, running := r.exim.Running(); !running {
+			r.note("Exim does not run; start it with: service exim4 start")
+			return nil
+		}
+		if err := r.exim.RestartOnly(ctx); err != nil {
+			r.note("Exim could not be restarted with the configuration as it was before: %v", err)
+		}
+		return nil
+	}
+	reconcile := func(path string, now []byte) []byte {
+		r.note("%s was edited in the meantime: your edit stays", path)
+		if path == r.patternFile() {
+			data, _, err := patterns.Remove(now)
+			if err != nil {
+				return nil
+			}
+			return data
+		}
+		if strings.HasPrefix(path, r.SnippetDir+"/") {
+			return exim.Uncomment(now, r.prefix())
+		}
+		return nil
+	}
+	if err := undo(r.journalDir(), entries, r.faults, action, reconcile); err != nil {
+		return fmt.Errorf("%w; the journal is kept in %s, run this again when the cause is gone", err, r.journalDir())
+	}
+	return nil
+}
+
+// dropDraft removes the file that "make test" leaves, unless it was there
+// before us.
+func (r *run) dropDraft() {
+	if !r.hadDraft {
+		os.Remove(r.exim.Draft())
+	}
+}
+
+// find gives the platform. found is false where there is none, which is no
+// error.
+func find(opt Options) (p platform.Platform, found bool, err error) {
+	p, err = platform.Find(opt.Root)
+	if errors.Is(err, platform.ErrNone) {
+		return p, false, nil
+	}
+	return p, err == nil, err
+}
+
+// A Change is one file as it is and as apply wants it. Old is nil where there
+// is no file, New where it is to be removed.
+type Change struct {
+	Step     string
+	Path     string
+	Old, New []byte
+}
+
+// plan is what apply is about to do to files, and the state after it.
+type plan struct {
+	changes []Change
+	state   State
+}
+
+// Plan tells what Apply would change in files, without changing anything. The
+// configuration that is built from them is not among them.
+func Plan(ctx context.Context, opt Options) ([]Change, error) {
+	p, found, err := find(opt)
+	if err != nil || !found {
+		return nil, err
+	}
+	pl, err := newRun(p, opt).plan(ctx)
+	return pl.changes, err
+}
+
+func (r *run) plan(ctx context.Context) (plan, error) {
+	var pl plan
+	if err := r.readWants(); err != nil {
+		return pl, err
+	}
+	if _, err := os.Stat(r.marker()); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return pl, fmt.Errorf("this is a %s server, and %s is not there: install the package %s", r.Name, r.marker(), r.Package)
+		}
+		return pl, err
+	}
+	pl.state = State{Platform: r.Name}
+	if err := r.planLogging(ctx, &pl); err != nil {
+		return pl, err
+	}
+	return pl, r.planPatterns(&pl)
+}
+
+func (pl *plan) add(step, path string, old, new []byte) {
+	if (old == nil) != (new == nil) || !bytes.Equal(old, new) {
+		pl.changes = append(pl.changes, Change{step, path, old, new})
+	}
+}
+
+var extraLine = regexp.MustCompile(`(?m)^` + extraMacro + `[ \t]*=[ \t]*(.*)$`)
+
+// planLogging takes over every log_selector of the main section, provided that
+// our own snippet is there to set it in their place.
+func (r *run) planLogging(ctx context.Context, pl *plan) error {
+	snippets, err := r.exim.Snippets()
+	if err != nil {
+		return err
+	}
+	content := map[string][]byte{}
+	main := len(snippets) // how many snippets make up the main section
+	takeOver := false
+	for i, path := range snippets {
+		if content[path], err = os.ReadFile(path); err != nil {
+			return err
+		}
+		if path == r.logging() {
+			takeOver = bytes.Contains(content[path], []byte(extraMacro)) && len(exim.Settings(content[path], logSelector)) > 0
+		}
+		if i < main && exim.Begins(content[path]) {
+			main = i + 1
+		}
+	}
+	if !takeOver {
+		r.note("%s is missing or not ours: log_selector stays where it is", r.logging())
+	}
+
+	enabling, err := os.ReadFile(r.enabling())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	recorded := ""
+	if m := extraLine.FindSubmatch(enabling); m != nil {
+		recorded = strings.TrimSpace(string(m[1]))
+	}
+
+	// base is the tree without us, kept what it is without our enabling
+	// snippet but with the lines that we have put out of use.
+	base := map[string][]byte{r.enabling(): nil}
+	kept := map[string][]byte{r.enabling(): nil}
+	changed := enabling == nil
+	for i, path := range snippets {
+		if path == r.enabling() || path == r.logging() {
+			continue
+		}
+		restored := exim.Uncomment(content[path], r.prefix())
+		wanted := restored
+		if takeOver && i < main {
+			wanted = exim.CommentOut(restored, logSelector, r.prefix())
+		}
+		base[path], kept[path] = restored, content[path]
+		if !bytes.Equal(wanted, restored) {
+			pl.state.LogSnippets = append(pl.state.LogSnippets, r.exim.Inside(path))
+		}
+		if !bytes.Equal(wanted, content[path]) {
+			changed = true
+			pl.add("log_selector", path, content[path], wanted)
+		}
+	}
+	value := recorded
+	switch {
+	case !takeOver || len(pl.state.LogSnippets) == 0:
+		value = ""
+	case changed:
+		// Which of several lines is in force, and what the macros in it mean,
+		// only Exim knows.
+		fresh, err := r.effective(ctx, base, logSelector)
+		if err != nil && enabling != nil {
+			// Somebody has written a new line beside the one that we had put
+			// out of use.
+			if fresh, err = r.effective(ctx, kept, logSelector); err == nil && !strings.Contains(fresh, recorded) {
+				fresh = strings.TrimSpace(recorded + " " + fresh)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("the configuration is broken without us already: %w", err)
+		}
+		value = fresh
+	}
+	pl.state.LogSelector = value
+	pl.add("switch on", r.enabling(), enabling, r.enablingText(value))
+	return nil
+}
+
+// effective asks Exim for the value of an option in the tree with the content
+// in over.
+func (r *run) effective(ctx context.Context, over map[string][]byte, option string) (string, error) {
+	data, err := r.exim.Join(over)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Join(r.Root, "tmp"), 0o1777); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(filepath.Join(r.Root, "tmp"), "."+r.Package+"-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "exim4.conf")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return "", err
+	}
+	return r.exim.Option(ctx, path, option)
+}
+
+func (r *run) enablingText(value string) []byte {
+	return fmt.Appendf(nil, `# %s: written by symbiosis-connect-setup, do not edit.
+#
+# This switches the rules of the package on: they stand between .ifdef and
+# .endif, and the file below defines the macro that they ask for. When the
+# package is gone, so is that file, and the rules have no effect any more.
+# To switch them off by hand: symbiosis-connect-setup remove
+#
+# The log_selector that was in force before; see %s.
+%s
+.include_if_exists %s
+`, r.Package, r.exim.Inside(r.logging()), strings.TrimSpace(extraMacro+" = "+value), r.exim.Inside(r.marker()))
+}
+
+// planPatterns merges our patterns, or takes them out where the settings say
+// that they are not wanted.
+func (r *run) planPatterns(pl *plan) error {
+	dir := filepath.Dir(r.patternFile())
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		r.note("%s is not there: no patterns installed", dir)
+		return nil
+	}
+	if err := r.checkLink(r.patternFile()); err != nil {
+		return err
+	}
+	old, err := os.ReadFile(r.patternFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if old == nil && err == nil {
+		old = []byte{}
+	}
+	if !r.wants.patterns {
+		return r.planPatternsRemoved(pl, old)
+	}
+	pl.state.PatternsFile = r.exim.Inside(r.patternFile())
+	ours, err := os.ReadFile(r.ourPatterns())
+	if err != nil {
+		return err
+	}
+	merged, superseded, err := patterns.Install(old, ours)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.patternFile(), err)
+	}
+	for _, s := range superseded {
+		r.note("%s:%d: superseded by ours (%s)", r.patternFile(), s.Line, s.Why)
+	}
+	pl.add("patterns", r.patternFile(), old, merged)
+	return nil
+}
+
+// checkLink refuses a symbolic link to somebody else's file: the directory
+// does not belong to root, so whoever it belongs to could have any file on the
+// system rewritten.
+func (r *run) checkLink(path string) error {
+	link, err := os.Lstat(path)
+	if err != nil || link.Mode()&fs.ModeSymlink == 0 {
+		return nil
+	}
+	target, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	a, okA := link.Sys().(*syscall.Stat_t)
+	b, okB := target.Sys().(*syscall.Stat_t)
+	if okA && okB && a.Uid != b.Uid && a.Uid != 0 {
+		return fmt.Errorf("%s is a symbolic link to a file of another owner: put the file itself there", path)
+	}
+	return nil
+}
+
+func (r *run) planPatternsRemoved(pl *plan, old []byte) error {
+	if old == nil {
+		return nil
+	}
+	original, gone, err := patterns.Remove(old)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.patternFile(), err)
+	}
+	if gone {
+		original = nil
+	} else if original == nil {
+		original = []byte{}
+	}
+	pl.add("patterns", r.patternFile(), old, original)
+	return nil
+}
+
+func (t *transaction) apply(c Change) error {
+	if c.New == nil {
+		return t.remove(c.Step, c.Path)
+	}
+	return t.write(c.Step, c.Path, c.New, 0o644)
+}
+
+// Apply builds our rules in and puts them in force. A second call changes
+// nothing. When it fails, every file is as it was before, and so are the
+// configuration in force and the running Exim. On a host with neither
+// Symbiosis nor Sympl it does nothing.
+func Apply(ctx context.Context, opt Options) error {
+	p, found, err := find(opt)
+	if err != nil {
+		return err
+	}
+	r := newRun(p, opt)
+	if !found {
+		r.note("neither Symbiosis nor Sympl is installed here: nothing to do")
+		return nil
+	}
+	if err := r.lock(ctx); err != nil {
+		return err
+	}
+	defer r.unlock()
+	err = r.apply(ctx)
+	r.dropDraft()
+	if err != nil {
+		return err
+	}
+	r.index(ctx)
+	return nil
+}
+
+func (r *run) apply(ctx context.Context) (err error) {
+	if _, err := os.Stat(r.enabling()); errors.Is(err, fs.ErrNotExist) {
+		if err := r.exim.BuildDraft(ctx); err != nil {
+			var ce *exim.ConfigError
+			if errors.As(err, &ce) {
+				return fmt.Errorf("the configuration does not build, and did not before this tool changed anything: %w. Mend that snippet, or give it a name with a dot to leave it out, then run: symbiosis-connect-setup apply", err)
+			}
+			return err
+		}
+	}
+	pl, err := r.plan(ctx)
+	if err != nil {
+		return err
+	}
+	old, hasState, err := r.readState()
+	if err != nil {
+		return err
+	}
+
+	t, err := begin(r.journalDir(), r.Package, r.faults)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil {
+			return
+		}
+		t.log.Close()
+		if e := r.undo(ctx, t.entries); e != nil {
+			err = fmt.Errorf("%w; and not everything could be put back: %w", err, e)
+		} else {
+			err = fmt.Errorf("%w. Every file is as it was, and Exim runs as before", err)
+		}
+	}()
+	for _, c := range pl.changes {
+		if err := t.apply(c); err != nil {
+			return fmt.Errorf("%s: %w", c.Step, err)
+		}
+		r.note("%s: %s", c.Step, c.Path)
+	}
+	if err := r.exim.BuildDraft(ctx); err != nil {
+		return err
+	}
+	draft, err := os.ReadFile(r.exim.Draft())
+	if err != nil {
+		return err
+	}
+	now, err := os.ReadFile(r.exim.Config())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	pl.state.Config = digest(draft)
+	pl.state.Applied = old.Applied
+	if same := bytes.Equal(draft, now); !same {
+		if err := r.prove(ctx); err != nil {
+			return err
+		}
+		if err := r.putInForce(ctx, t, draft); err != nil {
+			return err
+		}
+		pl.state.Applied = time.Now().UTC().Truncate(time.Second)
+	} else if len(pl.changes) == 0 {
+		r.note("the rules are in force already: nothing changed")
+	}
+	if data := encode(pl.state); !hasState || !bytes.Equal(data, encode(old)) {
+		if err := t.write("state", r.stateFile(), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return t.commit()
+}
+
+func encode(s State) []byte {
+	data, _ := json.MarshalIndent(s, "", "  ")
+	return append(data, '\n')
+}
+
+// prove imagines innocent hosts at the candidate's door.
+func (r *run) prove(ctx context.Context) error {
+	if err := r.faults.point("proof"); err != nil {
+		return err
+	}
+	p, err := r.exim.NewProof(ctx, r.exim.Draft(), r.Package)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	for _, s := range r.greet(ctx, p) {
+		if s.OK() {
+			continue
+		}
+		// What the configuration in force answers alike is not our doing.
+		if before, err := r.greetBefore(ctx, s.Host, s.Port); err == nil && before.Reply() == s.Reply() && !before.OK() {
+			r.note("not our doing, but look at it: %s", before)
+			continue
+		}
+		return fmt.Errorf("the new configuration turns away a host that did nothing: %s", s)
+	}
+	r.note("an innocent host is greeted on ports 25, 465 and 587, over IPv4 and IPv6")
+	return nil
+}
+
+// greet gives, for each family and port, the session of the first innocent
+// host that is greeted, or the last one that was not. A host that the count
+// database knows is not asked for.
+func (r *run) greet(ctx context.Context, p *exim.Proof) []exim.Session {
+	best := make([]exim.Session, 2*len(ports))
+	for _, pair := range r.innocent(ctx) {
+		var hosts []netip.Addr
+		for f, host := range pair {
+			for i := range ports {
+				if !best[f*len(ports)+i].OK() {
+					hosts = append(hosts, host)
+					break
+				}
+			}
+		}
+		if len(hosts) == 0 {
+			break
+		}
+		for i, s := range p.GreetAll(ctx, hosts, ports, greetDeadline) {
+			f := 0
+			if s.Host.Is6() {
+				f = 1
+			}
+			if b := &best[f*len(ports)+i%len(ports)]; !b.OK() {
+				*b = s
+			}
+		}
+		// Something broken is broken for every host.
+		for _, s := range best {
+			if !s.OK() && s.Broken() {
+				return best
+			}
+		}
+	}
+	return best
+}
+
+func (r *run) innocent(ctx context.Context) [][2]netip.Addr {
+	var all [][2]netip.Addr
+	for _, pair := range exim.Innocent() {
+		known := false
+		for _, a := range pair {
+			n, err := blacklist.Sum(ctx, r.Database, address.FromAddr(a))
+			known = known || err == nil && n > 0
+		}
+		if !known {
+			all = append(all, pair)
+		}
+	}
+	if len(all) == 0 {
+		return exim.Innocent()[:1]
+	}
+	return all
+}
+
+func (r *run) greetBefore(ctx context.Context, host netip.Addr, port int) (exim.Session, error) {
+	if err := r.exim.Check(ctx, r.exim.Config()); err != nil {
+		return exim.Session{}, err
+	}
+	p, err := r.exim.NewProof(ctx, r.exim.Config(), r.Package+".before")
+	if err != nil {
+		return exim.Session{}, err
+	}
+	defer p.Close()
+	return p.Greet(ctx, host, port, greetDeadline), nil
+}
+
+// putInForce lets the Makefile move the tested draft over the configuration in
+// force and, if Exim runs, restart it. Exim is not started where it does not
+// run: somebody will have stopped it.
+func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) error {
+	restart := !r.opt.NoRestart && r.wants.restart
+	if restart {
+		if _, running := r.exim.Running(); !running {
+			r.note("Exim does not run: it will use the configuration when it is started")
+			restart = false
+		}
+	}
+	if restart {
+		if err := t.record(entry{Step: restartStep}); err != nil {
+			return err
+		}
+	}
+	if _, err := t.prepare("put in force", r.exim.Config(), draft); err != nil {
+		return err
+	}
+	var err error
+	if restart {
+		err = r.exim.Restart(ctx)
+	} else {
+		err = r.exim.Install(ctx)
+	}
+	if now, e := os.ReadFile(r.exim.Config()); e != nil || !bytes.Equal(now, draft) {
+		if err == nil {
+			err = fmt.Errorf("make did not put %s in force as it was tested: was a snippet changed at the same moment?", r.exim.Config())
+		}
+		return err
+	}
+	if e := atomicfile.SyncDir(r.EximDir); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotRestarted, err)
+	}
+	if err := t.faults.point("put in force when done"); err != nil {
+		return err
+	}
+	if restart {
+		r.note("%s is in force, and Exim was restarted", r.exim.Config())
+	} else {
+		r.note("%s is in force; Exim was not restarted", r.exim.Config())
+	}
+	return nil
+}
+
+// index makes the index of the count database. Without it mail flows as well,
+// only slower, so a failure is told and is none.
+func (r *run) index(ctx context.Context) {
+	if !r.wants.index {
+		return
+	}
+	if _, err := os.Stat(r.Database); errors.Is(err, fs.ErrNotExist) {
+		r.note("%s is not there yet: the daily maintenance will index it", r.Database)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, indexDeadline)
+	defer cancel()
+	created, err := blacklist.Index(ctx, r.Database)
+	switch {
+	case err != nil:
+		r.note("no index for now, the daily maintenance will try again: %v", err)
+	case created:
+		r.note("index: %s", r.Database)
+	}
+}
+
+// Remove takes out what Apply has built in, exactly. A configuration that does
+// not build for somebody else's reason gives ErrNotRebuilt: our files are
+// undone all the same.
+func Remove(ctx context.Context, opt Options) error {
+	p, found, err := find(opt)
+	if err != nil {
+		return err
+	}
+	if !found {
+		// The platform may have been removed before us.
+		root := opt.Root
+		if root == "" {
+			root = "/"
+		}
+		if root, err = filepath.Abs(root); err != nil {
+			return err
+		}
+		for _, c := range []platform.Platform{platform.Symbiosis(root), platform.Sympl(root)} {
+			if _, err := os.Stat(c.StateDir); err == nil {
+				p, found = c, true
+				break
+			}
+		}
+	}
+	r := newRun(p, opt)
+	if !found {
+		r.note("neither Symbiosis nor Sympl is installed here: nothing to do")
+		return nil
+	}
+	if err := r.lock(ctx); err != nil {
+		return err
+	}
+	defer r.unlock()
+	err = r.remove(ctx)
+	r.dropDraft()
+	return err
+}
+
+func (r *run) planRemoval() ([]Change, error) {
+	var pl plan
+	// Whatever its name is: a copy that dpkg or an editor has left gets its
+	// lines back too.
+	err := filepath.WalkDir(r.SnippetDir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path == r.SnippetDir {
+			return fs.SkipAll
+		}
+		if err != nil || !d.Type().IsRegular() || path == r.enabling() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil {
+			pl.add("log_selector", path, data, exim.Uncomment(data, r.prefix()))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	old, err := os.ReadFile(r.patternFile())
+	if err == nil {
+		if old == nil {
+			old = []byte{}
+		}
+		err = r.planPatternsRemoved(&pl, old)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if old, err = os.ReadFile(r.enabling()); err == nil {
+		pl.add("switch off", r.enabling(), old, nil)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if old, err = os.ReadFile(r.stateFile()); err == nil {
+		pl.add("state", r.stateFile(), old, nil)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return pl.changes, nil
+}
+
+func (r *run) remove(ctx context.Context) (err error) {
+	// A slip of the pen in the settings must not keep the package installed.
+	if err := r.readWants(); err != nil {
+		r.note("%v", err)
+	}
+	if err := r.checkLink(r.patternFile()); err != nil {
+		return err
+	}
+	changes, err := r.planRemoval()
+	if err != nil {
+		return err
+	}
+	t, err := begin(r.journalDir(), r.Package, r.faults)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil || errors.Is(err, ErrNotRebuilt) || errors.Is(err, ErrNotRestarted) {
+			return
+		}
+		t.log.Close()
+		if e := r.undo(ctx, t.entries); e != nil {
+			err = fmt.Errorf("%w; and not everything could be put back: %w", err, e)
+		} else {
+			err = fmt.Errorf("%w. Every file is as it was, and the rules are still in force", err)
+		}
+	}()
+	for _, c := range changes {
+		if err := t.apply(c); err != nil {
+			return fmt.Errorf("%s: %w", c.Step, err)
+		}
+		r.note("%s: %s", c.Step, c.Path)
+	}
+	built := r.rebuild(ctx, t)
+	if built != nil && !errors.Is(built, ErrNotRebuilt) && !errors.Is(built, ErrNotRestarted) {
+		return built
+	}
+	if err := t.commit(); err != nil {
+		return err
+	}
+	r.dropIndex(ctx)
+	if len(changes) == 0 && built == nil {
+		r.note("the rules were not built in: nothing changed")
+	}
+	return built
+}
+
+// rebuild puts the tree without us in force.
+func (r *run) rebuild(ctx context.Context, t *transaction) error {
+	if _, err := os.Stat(filepath.Join(r.EximDir, "Makefile")); errors.Is(err, fs.ErrNotExist) {
+		return nil // the platform is gone, and its configuration with it
+	}
+	if err := r.exim.BuildDraft(ctx); err != nil {
+		return fmt.Errorf("%w (%w). %s stays in force; our rules in it have no effect once the package is gone", ErrNotRebuilt, err, r.exim.Config())
+	}
+	draft, err := os.ReadFile(r.exim.Draft())
+	if err != nil {
+		return err
+	}
+	now, err := os.ReadFile(r.exim.Config())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if bytes.Equal(draft, now) {
+		return nil
+	}
+	return r.putInForce(ctx, t, draft)
+}
+
+// dropIndex drops the index that this suite has made, and no other.
+func (r *run) dropIndex(ctx context.Context) {
+	if _, err := os.Stat(r.Database); err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, indexDeadline)
+	defer cancel()
+	if dropped, err := blacklist.DropIndex(ctx, r.Database); err != nil {
+		r.note("the index %s stays in %s, where it does no harm: %v", blacklist.IndexName, r.Database, err)
+	} else if dropped {
+		r.note("index dropped: %s", r.Database)
+	}
+}
