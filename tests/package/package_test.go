@@ -1,0 +1,521 @@
+// Package packaging tests the two Debian packages as files: what is in them,
+// that they are built alike everywhere, and what Debian's own checkers say.
+// What they do on a system is tested in tests/lifecycle.
+package packaging
+
+import (
+	"bytes"
+	"debug/elf"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"symbiosis-connect-acl/tests/lab"
+)
+
+var platforms = []string{"symbiosis", "sympl"}
+
+var commands = []string{"connect-check", "connect-db", "connect-patterns", "connect-setup"}
+
+// source is the checkout's top directory.
+var source = lab.SourceDir()
+
+func needs(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err == nil {
+			continue
+		}
+		if os.Getenv("CONNECT_ACL_LAB") == "require" {
+			t.Fatalf("this test needs %s", p)
+		}
+		t.Skipf("this test needs %s", p)
+	}
+}
+
+func run(t testing.TB, dir string, env []string, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func version(t testing.TB) string {
+	t.Helper()
+	head, err := os.ReadFile(filepath.Join(source, "debian/changelog"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`^\S+ \((.*)\)`).FindSubmatch(head)
+	if m == nil {
+		t.Fatal("debian/changelog does not begin with a version")
+	}
+	return string(m[1])
+}
+
+var buildOnce sync.Once
+
+// deb builds both packages once and gives the path of one of them.
+func deb(t testing.TB, platform string) string {
+	t.Helper()
+	needs(t, "gcc", "dpkg-deb", "make")
+	buildOnce.Do(func() { run(t, source, nil, "make", "-s", "deb") })
+	arch := strings.TrimSpace(run(t, "/", nil, "dpkg", "--print-architecture"))
+	file := filepath.Join(source, "dist", fmt.Sprintf("%s-connect-acl_%s_%s.deb", platform, version(t), arch))
+	if _, err := os.Stat(file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// unpack gives a directory with the package's files, and its control files
+// under DEBIAN.
+func unpack(t testing.TB, file string) string {
+	t.Helper()
+	dir := t.TempDir()
+	run(t, "/", nil, "dpkg-deb", "-R", file, dir)
+	return dir
+}
+
+// snippets lists the files of symbiosis.d, relative to it.
+func snippets(t testing.TB) []string {
+	t.Helper()
+	var list []string
+	tree := filepath.Join(source, "symbiosis.d")
+	err := filepath.WalkDir(tree, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			rel, _ := filepath.Rel(tree, p)
+			list = append(list, rel)
+		}
+		return err
+	})
+	if err != nil || len(list) == 0 {
+		t.Fatal("no snippets", err)
+	}
+	return list
+}
+
+func TestContents(t *testing.T) {
+	for _, platform := range platforms {
+		t.Run(platform, func(t *testing.T) {
+			dir := unpack(t, deb(t, platform))
+			pkg := platform + "-connect-acl"
+			want := []string{
+				"etc/cron.d/" + pkg,
+				"etc/default/" + pkg,
+				"usr/share/" + pkg + "/marker.conf",
+				"usr/share/" + pkg + "/patterns.d/exim4.patterns",
+				"usr/share/doc/" + pkg + "/copyright",
+				"usr/share/doc/" + pkg + "/changelog.gz",
+				"usr/share/doc/" + pkg + "/README.Debian",
+				"usr/share/doc/" + pkg + "/NEWS.Debian.gz",
+				"usr/share/man/man5/" + pkg + ".5.gz",
+				"etc/" + platform + "/monit.d/connect-acl",
+				"etc/logcheck/ignore.d.server/" + pkg,
+			}
+			for _, s := range snippets(t) {
+				want = append(want, "etc/exim4/"+platform+".d/"+s)
+			}
+			for _, c := range commands {
+				name := platform + "-" + c
+				want = append(want, "usr/sbin/"+name, "usr/share/man/man8/"+name+".8.gz",
+					"usr/share/bash-completion/completions/"+name)
+			}
+			for _, f := range want {
+				if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
+					t.Errorf("missing: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// Everything below /etc is a configuration file, or dpkg would overwrite what
+// the administrator wrote there.
+func TestConffiles(t *testing.T) {
+	for _, platform := range platforms {
+		dir := unpack(t, deb(t, platform))
+		data, err := os.ReadFile(filepath.Join(dir, "DEBIAN/conffiles"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed := strings.Fields(string(data))
+		var found []string
+		filepath.WalkDir(filepath.Join(dir, "etc"), func(p string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				found = append(found, strings.TrimPrefix(p, dir))
+			}
+			return err
+		})
+		slices.Sort(listed)
+		slices.Sort(found)
+		if !slices.Equal(listed, found) {
+			t.Errorf("%s: conffiles %q; files in /etc %q", platform, listed, found)
+		}
+	}
+}
+
+func TestOwnersAndModes(t *testing.T) {
+	for _, platform := range platforms {
+		for _, line := range strings.Split(strings.TrimSpace(run(t, "/", nil, "dpkg-deb", "-c", deb(t, platform))), "\n") {
+			f := strings.Fields(line)
+			mode, owner, path := f[0], f[1], f[5]
+			want := "-rw-r--r--"
+			switch {
+			case mode[0] == 'd', strings.Contains(path, "/sbin/"), strings.Contains(path, "/monit.d/"):
+				want = mode[:1] + "rwxr-xr-x"
+			case mode[0] == 'l': // a link's mode means nothing
+				want = mode
+			}
+			if mode != want || owner != "root/root" {
+				t.Errorf("%s: %s %s %s; want %s root/root", platform, path, mode, owner, want)
+			}
+		}
+	}
+}
+
+// Debian 9's dpkg has to read the archive: no zstd.
+func TestCompression(t *testing.T) {
+	needs(t, "ar")
+	for _, platform := range platforms {
+		got := strings.Fields(run(t, "/", nil, "ar", "t", deb(t, platform)))
+		if want := []string{"debian-binary", "control.tar.gz", "data.tar.xz"}; !slices.Equal(got, want) {
+			t.Errorf("%s: the archive has %q; want %q", platform, got, want)
+		}
+	}
+}
+
+// One package runs on every Debian: nothing to load, and nothing of a
+// processor newer than the architecture's first.
+func TestBinariesAreStatic(t *testing.T) {
+	dir := unpack(t, deb(t, "symbiosis"))
+	for _, c := range commands {
+		path := filepath.Join(dir, "usr/sbin/symbiosis-"+c)
+		f, err := elf.Open(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, p := range f.Progs {
+			if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+				t.Errorf("%s has a %v segment: something would have to be loaded", c, p.Type)
+			}
+		}
+		f.Close()
+	}
+}
+
+// The Sympl package says nothing of Symbiosis but the names that are the same
+// on both: macros, and the snippet with the article's name.
+func TestSymplNames(t *testing.T) {
+	dir := unpack(t, deb(t, "sympl"))
+	allowed := regexp.MustCompile(`check-symbiosis-db|^(Conflicts|Maintainer): .*|^ -- .*`)
+	filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || strings.Contains(p, "/sbin/") {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(p, ".gz") {
+			data = []byte(run(t, "/", nil, "zcat", p))
+		}
+		rel := strings.TrimPrefix(p, dir)
+		for n, line := range strings.Split(rel+"\n"+string(data), "\n") {
+			rest := allowed.ReplaceAllString(line, "")
+			if strings.Contains(rest, "symbiosis") || strings.Contains(rest, "Symbiosis") {
+				t.Errorf("%s:%d: %s", rel, n, line)
+			}
+		}
+		return nil
+	})
+}
+
+func TestControl(t *testing.T) {
+	for i, platform := range platforms {
+		file := deb(t, platform)
+		field := func(name string) string {
+			return strings.TrimSpace(run(t, "/", nil, "dpkg-deb", "-f", file, name))
+		}
+		other := platforms[1-i] + "-connect-acl"
+		if got := field("Conflicts"); got != other {
+			t.Errorf("%s: Conflicts: %q; want %q", platform, got, other)
+		}
+		// Neither platform can be had from Debian's archive.
+		if got := field("Depends") + field("Pre-Depends"); strings.Contains(got, "symbiosis") || strings.Contains(got, "sympl") {
+			t.Errorf("%s: Depends: %q: Debian has no such package", platform, got)
+		}
+		if got := field("Recommends"); !strings.Contains(got, platform+"-firewall") {
+			t.Errorf("%s: Recommends: %q", platform, got)
+		}
+		triggers, err := os.ReadFile(filepath.Join(unpack(t, file), "DEBIAN/triggers"))
+		if want := "interest-noawait /etc/exim4/" + platform + ".d\n"; err != nil || string(triggers) != want {
+			t.Errorf("%s: triggers %q, %v; want %q", platform, triggers, err, want)
+		}
+	}
+}
+
+// The manual of the macros cannot fall behind the snippet that defines them:
+// each is there, with its default.
+func TestMacroManual(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(source, "docs/man/symbiosis-connect-acl.5"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := strings.ReplaceAll(string(page), `\-`, "-")
+	macro := regexp.MustCompile(`^\s*([A-Z][A-Z0-9_]+)\s*=[ \t]*(.*)$`)
+	found := 0
+	for _, s := range snippets(t) {
+		data, err := os.ReadFile(filepath.Join(source, "symbiosis.d", s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(data), "\n") {
+			m := macro.FindStringSubmatch(line)
+			if m == nil {
+				continue
+			}
+			found++
+			name, value := m[1], strings.TrimSpace(m[2])
+			entry := regexp.MustCompile(`(?m)^\.BR ` + name + ` " \((.*)\)"$`).FindStringSubmatch(plain)
+			if entry == nil {
+				t.Errorf("%s of %s is not in symbiosis-connect-acl(5)", name, s)
+				continue
+			}
+			// A list of zones or words is given by its names, or in words when
+			// it is empty or long.
+			said := entry[1]
+			switch {
+			case value == "":
+				if said != "none" && said != "empty" {
+					t.Errorf("%s: the manual says %q; it is empty", name, said)
+				}
+			case said == value, said == "see below":
+			default:
+				for _, zone := range strings.Split(said, ", ") {
+					if !strings.Contains(value, zone) {
+						t.Errorf("%s: the manual says %q; it is %q", name, said, value)
+					}
+				}
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("only %d macros found in the snippets", found)
+	}
+}
+
+func TestManualPagesHaveNoWarnings(t *testing.T) {
+	needs(t, "man")
+	for _, platform := range platforms {
+		dir := unpack(t, deb(t, platform))
+		pages, _ := filepath.Glob(filepath.Join(dir, "usr/share/man/man?/*.gz"))
+		if len(pages) != len(commands)+1 {
+			t.Errorf("%s: %d manual pages; want %d", platform, len(pages), len(commands)+1)
+		}
+		for _, p := range pages {
+			out := run(t, "/", []string{"LC_ALL=C.UTF-8", "MANROFFSEQ="}, "sh", "-c",
+				`man --warnings -E UTF-8 -l -Tutf8 -Z "$1" 2>&1 >/dev/null`, "sh", p)
+			if out != "" {
+				t.Errorf("%s: %s", filepath.Base(p), out)
+			}
+		}
+	}
+}
+
+// Two builds of one source, in different folders, years, time zones, locales
+// and with another umask, are the same bytes. The second one compiles
+// everything anew when CONNECT_ACL_LONG is set.
+func TestReproducible(t *testing.T) {
+	needs(t, "gcc", "make", "faketime", "dpkg-deb")
+	frozen := t.TempDir() // the two must not see an edit between them
+	copyTree(t, source, frozen)
+	build := func(dir string, env []string, umask, clock string) []byte {
+		t.Helper()
+		copyTree(t, frozen, dir)
+		cmd := `umask ` + umask + `; exec faketime "$1" make -s deb ARCH="$2"`
+		arch := strings.TrimSpace(run(t, "/", nil, "go", "env", "GOHOSTARCH"))
+		run(t, dir, env, "sh", "-c", cmd, "sh", clock, arch)
+		var all []byte
+		for _, p := range platforms {
+			file := fmt.Sprintf("%s/dist/%s-connect-acl_%s_%s.deb", dir, p, version(t), arch)
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, data...)
+		}
+		return all
+	}
+	one, two := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "some other place", "b")
+	second := []string{"TZ=Asia/Tokyo", "LC_ALL=C.UTF-8"}
+	if os.Getenv("CONNECT_ACL_LONG") != "" {
+		second = append(second, "GOCACHE="+t.TempDir())
+	}
+	a := build(one, []string{"TZ=UTC", "LC_ALL=C"}, "022", "2026-12-24 12:00:00")
+	b := build(two, second, "077", "2029-02-03 04:05:06")
+	if !bytes.Equal(a, b) {
+		t.Errorf("the two builds differ; the packages are in %s/dist and %s/dist", one, two)
+		if os.Getenv("CONNECT_ACL_LAB_KEEP") != "" {
+			for name, data := range map[string][]byte{"a": a, "b": b} {
+				os.WriteFile(filepath.Join(os.TempDir(), "reproducible-"+name), data, 0o644)
+			}
+		}
+	}
+}
+
+// copyTree copies a source tree, without git's data and what was built, and
+// dates every file at random.
+func copyTree(t testing.TB, from, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n := time.Now().UnixNano()
+	err := filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(from, p)
+		switch rel {
+		case ".git", "build", "dist":
+			return fs.SkipDir
+		}
+		to := filepath.Join(dir, rel)
+		if d.IsDir() {
+			return os.MkdirAll(to, 0o755)
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(to, data, info.Mode().Perm()); err != nil {
+			return err
+		}
+		n = n*6364136223846793005 + 1442695040888963407
+		when := time.Unix(1.5e9+(n>>1&0x7ffffff), 0)
+		return os.Chtimes(to, when, when)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The binaries of the cross-built package run, on an emulated processor.
+func TestArm64(t *testing.T) {
+	needs(t, "aarch64-linux-gnu-gcc", "qemu-aarch64-static", "dpkg-deb")
+	run(t, source, nil, "make", "-s", "deb", "ARCH=arm64")
+	for _, platform := range platforms {
+		file := filepath.Join(source, "dist", fmt.Sprintf("%s-connect-acl_%s_arm64.deb", platform, version(t)))
+		if got := strings.TrimSpace(run(t, "/", nil, "dpkg-deb", "-f", file, "Architecture")); got != "arm64" {
+			t.Errorf("%s: Architecture: %s", file, got)
+		}
+		dir := unpack(t, file)
+		for _, c := range commands {
+			name := platform + "-" + c
+			out := run(t, "/", nil, "qemu-aarch64-static", filepath.Join(dir, "usr/sbin", name), "--help")
+			if !strings.Contains(out, name) {
+				t.Errorf("%s --help does not name itself: %s", name, out)
+			}
+		}
+		// Not only the help: SQLite is the part in C.
+		db := filepath.Join(t.TempDir(), "count.db")
+		needs(t, "sqlite3")
+		run(t, "/", nil, "sqlite3", db, "CREATE TABLE blacklist (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL);"+
+			"INSERT INTO blacklist VALUES ('192.0.2.1', 1, 40), ('192.0.2.1', 2, 2)")
+		got := strings.TrimSpace(run(t, "/", nil, "qemu-aarch64-static", filepath.Join(dir, "usr/sbin", platform+"-connect-check"),
+			"db", "--database", db, "192.0.2.1"))
+		if got != "42" {
+			t.Errorf("%s: db: %q; want 42", platform, got)
+		}
+	}
+}
+
+// Lintian has nothing to say but what an override answers, and no override is
+// left over.
+func TestLintian(t *testing.T) {
+	needs(t, "lintian")
+	for _, platform := range platforms {
+		out := run(t, "/", nil, "lintian", "--allow-root", "--pedantic", "-E", "-I",
+			"--fail-on", "error,warning,info,pedantic,experimental", deb(t, platform))
+		if strings.Contains(out, "unused-override") {
+			t.Error(out)
+		}
+	}
+}
+
+// An override without its reason is a secret.
+func TestOverridesHaveReasons(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(source, "debian/lintian-overrides"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	comment := false
+	for _, line := range strings.Split(strings.TrimSpace(string(data)), "\n") {
+		if strings.HasPrefix(line, "#") {
+			comment = true
+			continue
+		}
+		if !comment {
+			t.Errorf("no comment says why: %s", line)
+		}
+		comment = false
+	}
+}
+
+// Maintainer scripts are called with what Policy 6.5 lists and nothing else.
+// A call that must do nothing has to succeed although no command of ours is
+// there.
+func TestMaintainerScriptCalls(t *testing.T) {
+	dir := filepath.Join(unpack(t, deb(t, "symbiosis")), "DEBIAN")
+	for _, call := range []struct {
+		script string
+		args   []string
+		ok     bool
+	}{
+		{"postinst", []string{"abort-upgrade", "0.2.0"}, true},
+		{"postinst", []string{"triggered", "/etc/exim4/symbiosis.d"}, true},
+		{"postinst", []string{"configure", ""}, false}, // no setup tool: dpkg has to know
+		{"postinst", []string{"install"}, false},
+		{"prerm", []string{"upgrade", "0.2.0"}, true},
+		{"prerm", []string{"failed-upgrade", "0.0.9"}, true},
+		{"prerm", []string{"remove"}, false},
+		{"prerm", []string{"purge"}, false},
+		{"postrm", []string{"remove"}, true},
+		{"postrm", []string{"upgrade", "0.2.0"}, true},
+		{"postrm", []string{"failed-upgrade", "0.0.9"}, true},
+		{"postrm", []string{"abort-install"}, true},
+		{"postrm", []string{"abort-install", "0.0.9", "0.1.0"}, true},
+		{"postrm", []string{"abort-upgrade", "0.0.9", "0.1.0"}, true},
+		{"postrm", []string{"disappear", "other", "1.0"}, true},
+		{"postrm", []string{"configure"}, false},
+	} {
+		cmd := exec.Command("sh", append([]string{filepath.Join(dir, call.script)}, call.args...)...)
+		cmd.Env = []string{"PATH=/usr/bin:/bin"}
+		out, err := cmd.CombinedOutput()
+		if (err == nil) != call.ok {
+			t.Errorf("%s %q: %v; want success %v\n%s", call.script, call.args, err, call.ok, out)
+		}
+	}
+}
