@@ -69,8 +69,13 @@ manual: deps-build ## the manual pages, in build/manual
 		MANUAL_VERSION=$(VERSION) build/manual/bin/$$c --help > build/manual/$$c.8; done
 	@cp docs/man/*.5 build/manual/
 
+# One build at a time: a test that needs a package may be at it already.
 .PHONY: deb
-deb: build manual ## both packages, in dist/
+deb: deps-build ## both packages, in dist/
+	@mkdir -p build && flock build/lock $(MAKE) --no-print-directory deb-unlocked
+
+.PHONY: deb-unlocked
+deb-unlocked: build manual
 	@mkdir -p dist
 	@go build -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 	@for pair in symbiosis:sympl sympl:symbiosis; do \

@@ -6,7 +6,6 @@ package packaging
 import (
 	"bytes"
 	"debug/elf"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -14,14 +13,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"symbiosis-connect-acl/tests/deb"
 	"symbiosis-connect-acl/tests/lab"
 )
 
-var platforms = []string{"symbiosis", "sympl"}
+var platforms = deb.Platforms
 
 var commands = []string{"connect-check", "connect-db", "connect-patterns", "connect-setup"}
 
@@ -53,32 +52,16 @@ func run(t testing.TB, dir string, env []string, name string, args ...string) st
 	return string(out)
 }
 
-func version(t testing.TB) string {
+// built gives the path of one platform's package.
+func built(t testing.TB, platform string) string {
 	t.Helper()
-	head, err := os.ReadFile(filepath.Join(source, "debian/changelog"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`^\S+ \((.*)\)`).FindSubmatch(head)
-	if m == nil {
-		t.Fatal("debian/changelog does not begin with a version")
-	}
-	return string(m[1])
+	return deb.Build(t, platform, "")
 }
 
-var buildOnce sync.Once
-
-// deb builds both packages once and gives the path of one of them.
-func deb(t testing.TB, platform string) string {
-	t.Helper()
-	needs(t, "gcc", "dpkg-deb", "make")
-	buildOnce.Do(func() { run(t, source, nil, "make", "-s", "deb") })
-	arch := strings.TrimSpace(run(t, "/", nil, "dpkg", "--print-architecture"))
-	file := filepath.Join(source, "dist", fmt.Sprintf("%s-connect-acl_%s_%s.deb", platform, version(t), arch))
-	if _, err := os.Stat(file); err != nil {
-		t.Fatal(err)
-	}
-	return file
+func TestMain(m *testing.M) {
+	code := m.Run()
+	deb.Clean()
+	os.Exit(code)
 }
 
 // unpack gives a directory with the package's files, and its control files
@@ -111,7 +94,7 @@ func snippets(t testing.TB) []string {
 func TestContents(t *testing.T) {
 	for _, platform := range platforms {
 		t.Run(platform, func(t *testing.T) {
-			dir := unpack(t, deb(t, platform))
+			dir := unpack(t, built(t, platform))
 			pkg := platform + "-connect-acl"
 			want := []string{
 				"etc/cron.d/" + pkg,
@@ -147,7 +130,7 @@ func TestContents(t *testing.T) {
 // the administrator wrote there.
 func TestConffiles(t *testing.T) {
 	for _, platform := range platforms {
-		dir := unpack(t, deb(t, platform))
+		dir := unpack(t, built(t, platform))
 		data, err := os.ReadFile(filepath.Join(dir, "DEBIAN/conffiles"))
 		if err != nil {
 			t.Fatal(err)
@@ -170,7 +153,7 @@ func TestConffiles(t *testing.T) {
 
 func TestOwnersAndModes(t *testing.T) {
 	for _, platform := range platforms {
-		for _, line := range strings.Split(strings.TrimSpace(run(t, "/", nil, "dpkg-deb", "-c", deb(t, platform))), "\n") {
+		for _, line := range strings.Split(strings.TrimSpace(run(t, "/", nil, "dpkg-deb", "-c", built(t, platform))), "\n") {
 			f := strings.Fields(line)
 			mode, owner, path := f[0], f[1], f[5]
 			want := "-rw-r--r--"
@@ -191,7 +174,7 @@ func TestOwnersAndModes(t *testing.T) {
 func TestCompression(t *testing.T) {
 	needs(t, "ar")
 	for _, platform := range platforms {
-		got := strings.Fields(run(t, "/", nil, "ar", "t", deb(t, platform)))
+		got := strings.Fields(run(t, "/", nil, "ar", "t", built(t, platform)))
 		if want := []string{"debian-binary", "control.tar.gz", "data.tar.xz"}; !slices.Equal(got, want) {
 			t.Errorf("%s: the archive has %q; want %q", platform, got, want)
 		}
@@ -201,7 +184,7 @@ func TestCompression(t *testing.T) {
 // One package runs on every Debian: nothing to load, and nothing of a
 // processor newer than the architecture's first.
 func TestBinariesAreStatic(t *testing.T) {
-	dir := unpack(t, deb(t, "symbiosis"))
+	dir := unpack(t, built(t, "symbiosis"))
 	for _, c := range commands {
 		path := filepath.Join(dir, "usr/sbin/symbiosis-"+c)
 		f, err := elf.Open(path)
@@ -221,7 +204,7 @@ func TestBinariesAreStatic(t *testing.T) {
 // The Sympl package says nothing of Symbiosis but the names that are the same
 // on both: macros, and the snippet with the article's name.
 func TestSymplNames(t *testing.T) {
-	dir := unpack(t, deb(t, "sympl"))
+	dir := unpack(t, built(t, "sympl"))
 	allowed := regexp.MustCompile(`check-symbiosis-db|^(Conflicts|Maintainer): .*|^ -- .*`)
 	filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || strings.Contains(p, "/sbin/") {
@@ -247,7 +230,7 @@ func TestSymplNames(t *testing.T) {
 
 func TestControl(t *testing.T) {
 	for i, platform := range platforms {
-		file := deb(t, platform)
+		file := built(t, platform)
 		field := func(name string) string {
 			return strings.TrimSpace(run(t, "/", nil, "dpkg-deb", "-f", file, name))
 		}
@@ -322,7 +305,7 @@ func TestMacroManual(t *testing.T) {
 func TestManualPagesHaveNoWarnings(t *testing.T) {
 	needs(t, "man")
 	for _, platform := range platforms {
-		dir := unpack(t, deb(t, platform))
+		dir := unpack(t, built(t, platform))
 		pages, _ := filepath.Glob(filepath.Join(dir, "usr/share/man/man?/*.gz"))
 		if len(pages) != len(commands)+1 {
 			t.Errorf("%s: %d manual pages; want %d", platform, len(pages), len(commands)+1)
@@ -343,17 +326,17 @@ func TestManualPagesHaveNoWarnings(t *testing.T) {
 func TestReproducible(t *testing.T) {
 	needs(t, "gcc", "make", "faketime", "dpkg-deb")
 	frozen := t.TempDir() // the two must not see an edit between them
-	copyTree(t, source, frozen)
+	deb.CopySource(t, source, frozen)
 	build := func(dir string, env []string, umask, clock string) []byte {
 		t.Helper()
-		copyTree(t, frozen, dir)
+		deb.CopySource(t, frozen, dir)
+		scatterTimes(t, dir)
 		cmd := `umask ` + umask + `; exec faketime "$1" make -s deb ARCH="$2"`
 		arch := strings.TrimSpace(run(t, "/", nil, "go", "env", "GOHOSTARCH"))
 		run(t, dir, env, "sh", "-c", cmd, "sh", clock, arch)
 		var all []byte
 		for _, p := range platforms {
-			file := fmt.Sprintf("%s/dist/%s-connect-acl_%s_%s.deb", dir, p, version(t), arch)
-			data, err := os.ReadFile(file)
+			data, err := os.ReadFile(filepath.Join(dir, "dist", deb.File(p, deb.Version(t, dir), arch)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -378,44 +361,17 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
-// copyTree copies a source tree, without git's data and what was built, and
-// dates every file at random.
-func copyTree(t testing.TB, from, dir string) {
+// scatterTimes dates every file of a tree at random.
+func scatterTimes(t testing.TB, dir string) {
 	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	n := time.Now().UnixNano()
-	err := filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, _ := filepath.Rel(from, p)
-		switch rel {
-		case ".git", "build", "dist":
-			return fs.SkipDir
-		}
-		to := filepath.Join(dir, rel)
-		if d.IsDir() {
-			return os.MkdirAll(to, 0o755)
-		}
-		if !d.Type().IsRegular() {
-			return nil
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		data, err := os.ReadFile(p)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(to, data, info.Mode().Perm()); err != nil {
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
 			return err
 		}
 		n = n*6364136223846793005 + 1442695040888963407
 		when := time.Unix(1.5e9+(n>>1&0x7ffffff), 0)
-		return os.Chtimes(to, when, when)
+		return os.Chtimes(p, when, when)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -425,9 +381,8 @@ func copyTree(t testing.TB, from, dir string) {
 // The binaries of the cross-built package run, on an emulated processor.
 func TestArm64(t *testing.T) {
 	needs(t, "aarch64-linux-gnu-gcc", "qemu-aarch64-static", "dpkg-deb")
-	run(t, source, nil, "make", "-s", "deb", "ARCH=arm64")
 	for _, platform := range platforms {
-		file := filepath.Join(source, "dist", fmt.Sprintf("%s-connect-acl_%s_arm64.deb", platform, version(t)))
+		file := deb.Build(t, platform, "arm64")
 		if got := strings.TrimSpace(run(t, "/", nil, "dpkg-deb", "-f", file, "Architecture")); got != "arm64" {
 			t.Errorf("%s: Architecture: %s", file, got)
 		}
@@ -458,7 +413,7 @@ func TestLintian(t *testing.T) {
 	needs(t, "lintian")
 	for _, platform := range platforms {
 		out := run(t, "/", nil, "lintian", "--allow-root", "--pedantic", "-E", "-I",
-			"--fail-on", "error,warning,info,pedantic,experimental", deb(t, platform))
+			"--fail-on", "error,warning,info,pedantic,experimental", built(t, platform))
 		if strings.Contains(out, "unused-override") {
 			t.Error(out)
 		}
@@ -488,7 +443,7 @@ func TestOverridesHaveReasons(t *testing.T) {
 // A call that must do nothing has to succeed although no command of ours is
 // there.
 func TestMaintainerScriptCalls(t *testing.T) {
-	dir := filepath.Join(unpack(t, deb(t, "symbiosis")), "DEBIAN")
+	dir := filepath.Join(unpack(t, built(t, "symbiosis")), "DEBIAN")
 	for _, call := range []struct {
 		script string
 		args   []string
