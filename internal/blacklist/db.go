@@ -1,0 +1,212 @@
+// Package blacklist owns the count database that the platform's firewall
+// writes and Exim's connect ACL reads: one SQLite table of addresses, times and
+// counts, kept with a rollback journal.
+//
+// Two other programs own the file. The platform's scan writes to it without
+// waiting for a lock (Ruby's SQLite library has no busy timeout unless it is
+// asked for one), so a lock of ours that meets it makes it fail. Exim reads it
+// at every connection. Everything here is built round that:
+//
+//   - Reading at length (a listing, a check, a plan for maintenance) takes no
+//     lock at all: it reads a file that nobody is writing to, and asks
+//     afterwards whether that was so.
+//   - Writing is done in transactions of a few milliseconds, only while no
+//     other program has the file open for writing, and away from the minutes
+//     at which the platform's scan starts.
+//   - What would lock the file for long (building an index over millions of
+//     rows, giving space back) is done in a new file that replaces the old one.
+package blacklist
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// Table is the name of the count table, the same on every known system.
+const Table = "blacklist"
+
+// IndexName is the name of the index that this suite makes.
+const IndexName = "symbiosis_connect_acl_ip"
+
+// Errors that callers tell apart. They come wrapped with the file's name.
+var (
+	ErrNoTable       = errors.New("there is no table " + Table)
+	ErrUnknownSchema = errors.New("unknown schema")
+	ErrReadOnly      = errors.New("this database belongs to nftfw, which keeps it itself: it is only read here")
+	ErrCorrupt       = errors.New("the database is corrupt")
+	ErrBusy          = errors.New("another program holds the database")
+	ErrRunning       = errors.New("another run is already at work on this database")
+	ErrNotFile       = errors.New("not a regular file")
+)
+
+// A Schema is a layout of the table that this package can read.
+type Schema int
+
+// The layouts known.
+const (
+	SchemaUnknown   Schema = iota
+	SchemaSymbiosis        // blacklist(ip, timestamp, count): a row for each report. Symbiosis and Sympl
+	SchemaNFTFW            // one row for each address, with its first and last time
+)
+
+func (s Schema) String() string {
+	switch s {
+	case SchemaSymbiosis:
+		return "Symbiosis"
+	case SchemaNFTFW:
+		return "nftfw"
+	}
+	return "unknown"
+}
+
+// regular refuses what SQLite would block on or misreport: a directory, a
+// device, a pipe. It follows links.
+func regular(path string) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() {
+		return &fs.PathError{Op: "open", Path: path, Err: ErrNotFile}
+	}
+	return nil
+}
+
+// dsn spells the name under which the SQLite driver opens path. The path is
+// escaped, because "?", "#" and "%" mean something in a URI.
+func dsn(path, params string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + params
+}
+
+// Every connection of this package is the only one in its pool: a transaction
+// and its pragmas must not be spread over several.
+func open(path, params string) (*sql.DB, error) {
+	if err := regular(path); err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite3", dsn(path, params))
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+func openReadOnly(path string) (*sql.DB, error) {
+	return open(path, "mode=ro&cache=private&_busy_timeout=2000&_cache_size=-8192")
+}
+
+// openWrite opens path for a short transaction. FULL, because a rollback
+// journal at NORMAL can lose the database to a power failure.
+func openWrite(path string) (*sql.DB, error) {
+	return open(path, "mode=rw&cache=private&_busy_timeout=1000&_sync=FULL&_txlock=immediate&_cache_size=-16384")
+}
+
+// explain turns the driver's error into one that names the file and says in
+// plain words what is wrong.
+func explain(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return err
+	}
+	var se sqlite3.Error
+	if !errors.As(err, &se) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	switch se.Code {
+	case sqlite3.ErrBusy, sqlite3.ErrLocked:
+		return fmt.Errorf("%s: %w (%v)", path, ErrBusy, se)
+	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrFormat:
+		return fmt.Errorf("%s: %w (%v)", path, ErrCorrupt, se)
+	case sqlite3.ErrReadonly, sqlite3.ErrCantOpen:
+		if _, e := os.Stat(path + "-journal"); e == nil {
+			return fmt.Errorf("%s: a writer died and left %s-journal, which only a program that may write can undo (%v)",
+				path, path, se)
+		}
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// SchemaOf tells which layout the table in db has. It returns ErrNoTable or
+// ErrUnknownSchema (with the columns found), unwrapped by a file name.
+func schemaOf(ctx context.Context, db querier) (Schema, error) {
+	rows, err := db.QueryContext(ctx, "SELECT name FROM pragma_table_info('"+Table+"')")
+	if err != nil {
+		return SchemaUnknown, err
+	}
+	defer rows.Close()
+	var cols []string
+	for rows.Next() {
+		var c string
+		if err := rows.Scan(&c); err != nil {
+			return SchemaUnknown, err
+		}
+		cols = append(cols, strings.ToLower(c))
+	}
+	if err := rows.Err(); err != nil {
+		return SchemaUnknown, err
+	}
+	if len(cols) == 0 {
+		return SchemaUnknown, ErrNoTable
+	}
+	has := map[string]bool{}
+	for _, c := range cols {
+		has[c] = true
+	}
+	switch {
+	case strings.Join(cols, ",") == "ip,timestamp,count":
+		return SchemaSymbiosis, nil
+	case has["ip"] && has["incidents"] && has["matchcount"] && has["first"] && has["last"]:
+		return SchemaNFTFW, nil
+	}
+	return SchemaUnknown, fmt.Errorf("%w: table %s has the columns (%s); known are (ip, timestamp, count) of Symbiosis and Sympl, and nftfw's",
+		ErrUnknownSchema, Table, strings.Join(cols, ", "))
+}
+
+// querier is what *sql.DB, *sql.Conn and *sql.Tx have in common.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// writable is schemaOf for what is about to change the table.
+func writable(ctx context.Context, db querier) error {
+	s, err := schemaOf(ctx, db)
+	if err == nil && s != SchemaSymbiosis {
+		err = ErrReadOnly
+	}
+	return err
+}
+
+// DetectSchema opens the database read-only and tells its layout.
+func DetectSchema(ctx context.Context, path string) (Schema, error) {
+	db, err := openReadOnly(path)
+	if err != nil {
+		return SchemaUnknown, err
+	}
+	defer db.Close()
+	s, err := schemaOf(ctx, db)
+	return s, explain(path, err)
+}
+
+// Day is the length of the periods that compaction sums up, which begin at
+// midnight UTC.
+const Day = 24 * time.Hour
+
+const daySeconds = 86400
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,642 @@
+package blacklist
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CompactAfter is the age from which rows are summed up by day. The platform
+// looks back 24 hours; twice that leaves no doubt at any time zone or clock.
+const CompactAfter = 48 * time.Hour
+
+// Options say what Maintain does. The zero value does nothing.
+type Options struct {
+	Index     bool          // make the index when there is none
+	Retention time.Duration // delete rows older than this; 0 keeps them all
+	Compact   bool          // sum up rows older than CompactAfter by address and UTC day
+	Reclaim   bool          // give free space back when a quarter of the file is free
+	Force     bool          // with Reclaim: however little it is
+	DryRun    bool          // only find out what there is to do
+
+	Now           time.Time     // the time from which ages count; zero means the clock's
+	WriterMinutes []int         // minutes of the hour at which the platform's scan starts; nil for none
+	Wait          time.Duration // longest wait for another writer to close the file; 0 means ten minutes
+	Pause         time.Duration // least pause between two transactions; 0 means 50 ms
+	Progress      func(string)  // told what is being done, unless nil
+}
+
+// A Result says what Maintain did, or with DryRun would do.
+type Result struct {
+	Rows      int64 // rows found
+	Pruned    int64 // rows deleted for their age
+	Merged    int64 // rows that compaction did away with
+	Skipped   int64 // rows left for the next run, because another program changed them
+	Indexed   bool  // the index was missing
+	Rewritten bool  // the file was replaced by a new one
+
+	BytesBefore, BytesAfter int64         // size of the file
+	LongestLock             time.Duration // longest time for which another writer was kept out
+	Paused                  time.Duration // time spent in pauses and waiting for the platform's scan
+	Elapsed                 time.Duration
+}
+
+const (
+	// Up to here building the index in place keeps writers out for some tens
+	// of milliseconds, and readers for a few.
+	indexInPlace = 50_000
+	// Beyond this many rows to remove, or a tenth of all, a new file costs
+	// less than the transactions.
+	inPlaceRows = 20_000
+	// Giving back less than this is not worth a new file.
+	reclaimBytes = 256 << 10
+	// The time for which one transaction aims to keep other writers out.
+	holdAim = 25 * time.Millisecond
+)
+
+// The rows that prune deletes. A time that is no whole number, which no known
+// writer stores, has no age.
+const prunable = "(typeof(timestamp) = 'integer' AND timestamp < :prune)"
+
+// The rows that compaction may sum up: those that look as the platform writes
+// them. Bounds on the count keep the sum of a day far from overflowing.
+const mergeable = "(typeof(ip) = 'text' AND typeof(timestamp) = 'integer' AND typeof(count) = 'integer'" +
+	" AND timestamp >= 0 AND timestamp < :compact AND count BETWEEN -1099511627776 AND 1099511627776)"
+
+// Maintain brings the database at path into shape and leaves every sum that
+// anyone asks for as it was: the total for an address, its sum for the last 24
+// hours, and its sums by UTC day, as far back as the retention reaches. It can
+// be killed at any moment without losing a row or counting one twice.
+//
+// It works from a private copy, which it takes without locking the file, and
+// checks that copy's integrity first. A corrupt one is ErrCorrupt, and nothing
+// is changed. A little work is then done in place, in short transactions; for
+// much of it a new file is written beside the old one and renamed over it at a
+// moment when no program has the old one open for writing. Readers are not
+// kept out at that moment at all: they hold the file they opened.
+//
+// A second call while one is at work returns ErrRunning.
+func Maintain(ctx context.Context, path string, o Options) (r Result, err error) {
+	begin := time.Now()
+	defer func() { r.Elapsed = time.Since(begin) }()
+	if o.Now.IsZero() {
+		o.Now = begin
+	}
+	if o.Wait == 0 {
+		o.Wait = 10 * time.Minute
+	}
+	if o.Pause == 0 {
+		o.Pause = 2 * holdAim
+	}
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	if err := regular(path); err != nil {
+		return r, err
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return r, err
+	}
+	unlock, err := lockRuns(real)
+	if err != nil {
+		return r, err
+	}
+	defer unlock()
+	removeLeftovers(real)
+	defer removeLeftovers(real)
+	for try := range 5 {
+		r, err = maintain(ctx, real, o)
+		if !errors.Is(err, errUnsteady) {
+			break
+		}
+		if err := sleep(ctx, time.Duration(try+1)*time.Second); err != nil {
+			return r, err
+		}
+	}
+	if errors.Is(err, errUnsteady) {
+		err = fmt.Errorf("%s: %w: it is written to all the time; nothing was changed, try again later", path, ErrBusy)
+	}
+	return r, err
+}
+
+// The private files lie beside the database, where a rename can put one in its
+// place. Nothing takes names that begin with a dot for a database.
+func workFile(path, what string) string {
+	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".connect-acl-"+what)
+}
+
+func removeLeftovers(path string) {
+	for _, what := range []string{"copy", "new"} {
+		for _, suffix := range []string{"", "-journal"} {
+			os.Remove(workFile(path, what) + suffix)
+		}
+	}
+}
+
+func maintain(ctx context.Context, path string, o Options) (Result, error) {
+	r := Result{}
+	st, err := os.Stat(path)
+	if err != nil {
+		return r, err
+	}
+	r.BytesBefore, r.BytesAfter = st.Size(), st.Size()
+	if err := settle(ctx, path); err != nil {
+		return r, err
+	}
+	if err := room(path, st.Size()); err != nil {
+		return r, err
+	}
+	o.Progress("reading the database")
+	copied := workFile(path, "copy")
+	defer os.Remove(copied)
+	h, err := snapshot(ctx, path, copied)
+	if err != nil {
+		return r, explain(path, err)
+	}
+	if h.wal {
+		return r, fmt.Errorf("%s: the database is in WAL mode, which Exim's user cannot read: "+
+			"set it back with: sqlite3 %s 'PRAGMA journal_mode=DELETE'", path, path)
+	}
+	db, err := openCopy(copied)
+	if err != nil {
+		return r, err
+	}
+	defer db.Close()
+	// The check reads every page and needs a processor of its own; nothing is
+	// changed before it has passed.
+	checked := make(chan error, 1)
+	checkCtx, stop := context.WithCancel(ctx)
+	go func() { checked <- checkCopy(checkCtx, copied) }()
+	verdict := func() error {
+		err := <-checked
+		checked <- err
+		if errors.Is(err, ErrCorrupt) {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		return err
+	}
+	defer func() { stop(); <-checked }()
+
+	p, err := makePlan(ctx, db, o)
+	if err != nil {
+		if v := verdict(); v != nil {
+			return r, v
+		}
+		return r, explain(path, err)
+	}
+	r.Rows, r.Pruned, r.Merged, r.Indexed = p.rows, p.prune, p.merge, p.index
+	r.Rewritten = p.rewrite
+	if o.DryRun || !p.rewrite && p.prune+p.merge == 0 && !p.index {
+		if p.rewrite && p.merge < 0 {
+			if r.Merged, err = p.countMerges(ctx, db); err != nil {
+				return r, explain(path, err)
+			}
+		}
+		return r, verdict()
+	}
+	if p.rewrite {
+		err := rewrite(ctx, path, copied, h, p, o, &r, verdict)
+		if !errors.Is(err, ErrBusy) {
+			return r, err
+		}
+		// Some program keeps the file open for writing all the time and would
+		// go on writing to the old one. What can be done is done in place.
+		r.Rewritten = false
+		if p.merge < 0 {
+			if p.merge, err = p.countMerges(ctx, db); err != nil {
+				return r, explain(path, err)
+			}
+			r.Merged = p.merge
+		}
+	}
+	if err := verdict(); err != nil {
+		return r, err
+	}
+	return r, inPlace(ctx, path, db, p, o, &r)
+}
+
+// settle lets SQLite undo what a killed writer left half done, which a copy of
+// the file could not know about.
+func settle(ctx context.Context, path string) error {
+	if !hasJournal(path) {
+		return nil
+	}
+	db, err := openWrite(path)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var n int
+	err = db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&n)
+	return explain(path, err)
+}
+
+// room makes sure that there is space for the copy and the new file.
+func room(path string, size int64) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(path), &fs); err != nil {
+		return nil // not known: try
+	}
+	const slack = 8 << 20
+	need := 2*size + size/2 + slack
+	if free := int64(fs.Bavail) * fs.Bsize; free < need {
+		return fmt.Errorf("%s: maintenance needs %d MB free in %s for a copy and a new file, and there are %d: "+
+			"make room and run it again; nothing was changed", path, need>>20, filepath.Dir(path), free>>20)
+	}
+	return nil
+}
+
+// openCopy opens a private file that nobody writes to.
+func openCopy(path string) (*sql.DB, error) {
+	return open(path, "mode=ro&immutable=1&_cache_size=-16384")
+}
+
+func checkCopy(ctx context.Context, path string) error {
+	db, err := openCopy(path)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return integrity(ctx, db)
+}
+
+// A plan is what there is to do, as found in the copy.
+type plan struct {
+	rows, maxRowid int64
+	prune          int64 // rows too old
+	merge          int64 // rows that compaction does away with; -1: many, not counted
+	index          bool  // an index is to be made
+	rewrite        bool  // by way of a new file
+	args           []any // :prune and :compact
+	compact        bool
+}
+
+func makePlan(ctx context.Context, db *sql.DB, o Options) (*plan, error) {
+	if err := writable(ctx, db); err != nil {
+		return nil, err
+	}
+	p := &plan{compact: o.Compact}
+	// With no retention nothing is older than the oldest time there is.
+	var pruneBefore int64 = -1 << 63
+	if o.Retention > 0 {
+		pruneBefore = o.Now.Add(-o.Retention).Unix()
+	}
+	var compactBefore int64
+	if o.Compact {
+		compactBefore = o.Now.Add(-CompactAfter).Unix()
+	}
+	p.args = []any{sql.Named("prune", pruneBefore), sql.Named("compact", compactBefore)}
+	if err := db.QueryRowContext(ctx, "SELECT count(*), coalesce(max(rowid), 0), coalesce(sum"+prunable+", 0) FROM "+Table,
+		p.args[0]).Scan(&p.rows, &p.maxRowid, &p.prune); err != nil {
+		return nil, err
+	}
+	indexed, err := hasIndex(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	p.index = o.Index && !indexed
+	var pages, free, pageSize, others int64
+	if err := db.QueryRowContext(ctx, `SELECT page_count, freelist_count, page_size
+		FROM pragma_page_count, pragma_freelist_count, pragma_page_size`).Scan(&pages, &free, &pageSize); err != nil {
+		return nil, err
+	}
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master
+		WHERE type IN ('trigger', 'view') OR type = 'table' AND name != '`+Table+`' AND name NOT LIKE 'sqlite_stat%'`).Scan(&others); err != nil {
+		return nil, err
+	}
+	limit := min(inPlaceRows, p.rows/10)
+	switch {
+	case others > 0:
+		// A new file would have to carry what is not ours to know.
+	case p.index && p.rows > indexInPlace, p.prune > limit:
+		p.rewrite = true
+	case o.Reclaim && free > 0 && (o.Force || free*4 > pages && free*pageSize >= reclaimBytes):
+		p.rewrite = true
+	}
+	switch {
+	case !o.Compact:
+	case p.rewrite:
+		p.merge = -1
+	default:
+		if p.merge, err = p.countMerges(ctx, db); err != nil {
+			return nil, err
+		}
+		p.rewrite = others == 0 && p.prune+p.merge > limit
+	}
+	return p, nil
+}
+
+func (p *plan) countMerges(ctx context.Context, db *sql.DB) (n int64, err error) {
+	if !p.compact {
+		return 0, nil
+	}
+	err = db.QueryRowContext(ctx, "SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM "+Table+
+		" WHERE "+mergeable+" AND NOT "+prunable+" GROUP BY ip, timestamp / 86400)", p.args...).Scan(&n)
+	return n, err
+}
+
+// rewrite does the plan's work in a new file and puts that in the place of the
+// old. It returns ErrBusy, having changed nothing, when some program does not
+// let go of the old one.
+func rewrite(ctx context.Context, path, copied string, h header, p *plan, o Options, r *Result, verdict func() error) error {
+	o.Progress("writing a new database")
+	fresh := workFile(path, "new")
+	defer os.Remove(fresh)
+	if err := build(ctx, copied, fresh, h, p, o); err != nil {
+		if v := verdict(); v != nil {
+			return v
+		}
+		return explain(path, err)
+	}
+	if err := verdict(); err != nil {
+		return err
+	}
+	if err := dress(fresh, path); err != nil {
+		return err
+	}
+	db, err := sql.Open("sqlite3", dsn(fresh, "mode=rw&_journal_mode=OFF&_locking_mode=EXCLUSIVE&_sync=OFF"))
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(1)
+	defer db.Close()
+	var rows int64
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM "+Table).Scan(&rows); err != nil {
+		return explain(fresh, err)
+	}
+	r.Merged = p.rows - p.prune - rows
+	o.Progress("putting the new database in place")
+	s := swapper{path: path, fresh: fresh, db: db, counter: h.changeCounter, cookie: h.schemaCookie, maxRowid: p.maxRowid}
+	deadline := time.Now().Add(o.Wait)
+	for {
+		begin := time.Now()
+		quiet, err := awaitNoWriter(ctx, path, o.WriterMinutes, time.Until(deadline))
+		if err != nil {
+			return err
+		}
+		r.Paused += time.Since(begin)
+		if !quiet {
+			return fmt.Errorf("%s: %w", path, ErrBusy)
+		}
+		done, err := s.try(ctx)
+		if s.held > r.LongestLock {
+			r.LongestLock = s.held
+		}
+		if done {
+			if st, serr := os.Stat(path); serr == nil {
+				r.BytesAfter = st.Size()
+			}
+			return err
+		}
+		if err != nil && !errors.Is(err, ErrBusy) {
+			return err
+		}
+		if err := sleep(ctx, 4*tick); err != nil {
+			return err
+		}
+	}
+}
+
+// build writes the new file: the same table, its rows pruned and compacted and
+// in the order of their addresses, so that one host's rows share a page.
+func build(ctx context.Context, copied, fresh string, h header, p *plan, o Options) error {
+	db, err := sql.Open("sqlite3", dsn(fresh, "mode=rwc&_journal_mode=OFF&_locking_mode=EXCLUSIVE&_sync=OFF&_cache_size=-16384"))
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(1)
+	defer db.Close()
+	exec := func(query string, args ...any) {
+		if err == nil {
+			_, err = db.ExecContext(ctx, query, args...)
+		}
+	}
+	exec("ATTACH ? AS old", dsn(copied, "mode=ro&immutable=1"))
+	if err != nil {
+		return err
+	}
+	for _, setting := range []string{"page_size", "encoding", "auto_vacuum", "user_version", "application_id"} {
+		var v string
+		if err := db.QueryRowContext(ctx, "PRAGMA old."+setting).Scan(&v); err != nil {
+			return err
+		}
+		exec("PRAGMA main." + setting + " = '" + v + "'")
+	}
+	var table string
+	if err := db.QueryRowContext(ctx, "SELECT sql FROM old.sqlite_master WHERE type = 'table' AND name = '"+Table+"' COLLATE NOCASE").Scan(&table); err != nil {
+		return err
+	}
+	indexes, err := indexStatements(ctx, db, "old")
+	if err != nil {
+		return err
+	}
+	exec(table)
+	// A row that is not to be summed up is a group of its own, and a group of
+	// one keeps its count as it is stored, whatever it is.
+	group := "-1 - rowid"
+	if p.compact {
+		group = "CASE WHEN " + mergeable + " THEN timestamp / 86400 ELSE -1 - rowid END"
+	}
+	exec("INSERT INTO main."+Table+" SELECT ip, max(timestamp), CASE WHEN count(*) = 1 THEN count ELSE sum(count) END"+
+		" FROM old."+Table+" WHERE NOT "+prunable+" GROUP BY ip, "+group+" ORDER BY ip, "+group, p.usedArgs()...)
+	for _, index := range indexes {
+		exec(index)
+	}
+	if p.index {
+		exec(createIndex)
+	}
+	return err
+}
+
+func (p *plan) usedArgs() []any {
+	if p.compact {
+		return p.args
+	}
+	return p.args[:1]
+}
+
+func indexStatements(ctx context.Context, db querier, schema string) ([]string, error) {
+	rows, err := db.QueryContext(ctx, "SELECT sql FROM "+schema+".sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = '"+
+		Table+"' COLLATE NOCASE")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, rows.Err()
+}
+
+// dress gives the new file the owner, mode and access lists of the old one.
+func dress(fresh, old string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(old, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: old, Err: err}
+	}
+	if st.Nlink > 1 {
+		return fmt.Errorf("%s: the database has %d names (hard links), and a new file would take only one of them: "+
+			"remove the others", old, st.Nlink)
+	}
+	if err := os.Chown(fresh, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	if err := unix.Chmod(fresh, st.Mode&0o7777); err != nil {
+		return &os.PathError{Op: "chmod", Path: fresh, Err: err}
+	}
+	for _, name := range []string{"system.posix_acl_access", "security.selinux"} {
+		var b [4096]byte
+		if n, err := unix.Getxattr(old, name, b[:]); err == nil && n > 0 {
+			if err := unix.Setxattr(fresh, name, b[:n], 0); err != nil {
+				return &os.PathError{Op: "setxattr " + name, Path: fresh, Err: err}
+			}
+		}
+	}
+	return nil
+}
+
+// A swapper puts the new file in the place of the old.
+type swapper struct {
+	path, fresh     string
+	db              *sql.DB // the new file
+	counter, cookie uint32  // of the old file when it was copied
+	maxRowid        int64   // the last row that the new file has
+	held            time.Duration
+}
+
+// try makes one attempt. It holds the old file with a reader's lock, so that
+// nothing is committed to it, and with a lease, which tells that nobody has it
+// open for writing; adds the rows that came since the copy was taken; and
+// renames. Other readers are not held up.
+//
+// A program that opened the old file for writing before the rename would get
+// SQLITE_READONLY_DBMOVED from then on, so the lease is asked once more just
+// before: the kernel holds such a program up in open(2) for as long as the
+// lease stands, and says so.
+func (s *swapper) try(ctx context.Context) (done bool, err error) {
+	begin := time.Now()
+	defer func() { s.held = time.Since(begin) }()
+	ro, err := openReadOnly(s.path)
+	if err != nil {
+		return false, err
+	}
+	defer ro.Close()
+	tx, err := ro.BeginTx(ctx, nil)
+	if err != nil {
+		return false, explain(s.path, err)
+	}
+	var cookie uint32
+	if err := tx.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&cookie); err != nil {
+		tx.Rollback()
+		return false, explain(s.path, err)
+	}
+	l, err := takeLease(s.path)
+	if err != nil {
+		tx.Rollback()
+		return false, err
+	}
+	// Given up last: closing its descriptor drops SQLite's locks.
+	defer l.giveUp()
+	defer tx.Rollback()
+	if l.busy {
+		return false, fmt.Errorf("%s: %w", s.path, ErrBusy)
+	}
+	if err := s.catchUp(ctx, tx, l.file, cookie); err != nil {
+		return false, err
+	}
+	if l.broken() {
+		return false, fmt.Errorf("%s: %w", s.path, ErrBusy)
+	}
+	if err := os.Rename(s.fresh, s.path); err != nil {
+		return false, err
+	}
+	return true, syncPath(filepath.Dir(s.path))
+}
+
+// catchUp adds to the new file what was added to the old since the copy, and
+// syncs it. The platform commits each row by itself, so as many transactions
+// as new rows means that nothing else happened; anything else is errUnsteady,
+// and everything begins again from a new copy.
+func (s *swapper) catchUp(ctx context.Context, tx *sql.Tx, f *os.File, cookie uint32) error {
+	h, err := readHeader(f)
+	if err != nil {
+		return err
+	}
+	if h.changeCounter != s.counter || cookie != s.cookie {
+		rows, err := tx.QueryContext(ctx, "SELECT rowid, ip, timestamp, count FROM "+Table+" WHERE rowid > ? ORDER BY rowid", s.maxRowid)
+		if err != nil {
+			return explain(s.path, err)
+		}
+		defer rows.Close()
+		var added [][4]any
+		for rows.Next() {
+			var v [4]any
+			if err := rows.Scan(&v[0], &v[1], &v[2], &v[3]); err != nil {
+				return explain(s.path, err)
+			}
+			added = append(added, v)
+		}
+		if err := rows.Err(); err != nil {
+			return explain(s.path, err)
+		}
+		if cookie != s.cookie || h.changeCounter-s.counter != uint32(len(added)) {
+			return errUnsteady
+		}
+		for _, v := range added {
+			if _, err := s.db.ExecContext(ctx, "INSERT INTO "+Table+" VALUES (?, ?, ?)", v[1:]...); err != nil {
+				return explain(s.fresh, err)
+			}
+			s.maxRowid = v[0].(int64)
+		}
+		s.counter = h.changeCounter
+	}
+	return syncPath(s.fresh)
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// integrity runs SQLite's own check, with what it found in the error.
+func integrity(ctx context.Context, db querier) error {
+	rows, err := db.QueryContext(ctx, "PRAGMA integrity_check(5)")
+	if err != nil {
+		return explain("", err)
+	}
+	defer rows.Close()
+	var found []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return err
+		}
+		if s != "ok" {
+			found = append(found, strings.Join(strings.Fields(s), " "))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if len(found) > 0 {
+		return fmt.Errorf("%w: %s", ErrCorrupt, strings.Join(found, "; "))
+	}
+	return nil
+}
