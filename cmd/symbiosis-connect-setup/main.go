@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -30,15 +31,23 @@ func main() {
 	var exit cli.ExitCoder
 	if errors.As(err, &exit) {
 		if text := exit.Error(); text != "" {
-			fmt.Fprintln(os.Stderr, "symbiosis-connect-setup: "+text)
+			fmt.Fprintln(os.Stderr, name()+": "+text)
 		}
 		os.Exit(exit.ExitCode())
 	}
-	fmt.Fprintln(os.Stderr, "symbiosis-connect-setup: "+err.Error())
+	fmt.Fprintln(os.Stderr, name()+": "+err.Error())
 	if errors.Is(err, setup.ErrNotRebuilt) || errors.Is(err, setup.ErrNotRestarted) {
 		os.Exit(exitNotRebuilt)
 	}
 	os.Exit(1)
+}
+
+// name is the command's name, which is another one on Sympl.
+func name() string {
+	if base := filepath.Base(os.Args[0]); strings.HasPrefix(base, "sympl-") {
+		return base
+	}
+	return "symbiosis-connect-setup"
 }
 
 func app() *cli.App {
@@ -53,7 +62,7 @@ func app() *cli.App {
 		return opt
 	}
 	return &cli.App{
-		Name:            "symbiosis-connect-setup",
+		Name:            name(),
 		Usage:           "build the connect rules into Exim, take them out, check them",
 		HideHelpCommand: true,
 		// The errors are printed and turned into exit codes by main.

@@ -212,8 +212,13 @@ func (x Installation) Version(ctx context.Context) (string, error) {
 	// The version is printed before the configuration is read, so a broken
 	// configuration is no obstacle.
 	out, err := x.run(ctx, queryDeadline, program, "-bV", "-C", "/dev/null")
-	if f := strings.Fields(string(out)); len(f) > 2 && f[0] == "Exim" && f[1] == "version" {
-		return f[2], nil
+	if _, rest, ok := strings.Cut(string(out), "Exim version "); ok {
+		if f := strings.Fields(rest); len(f) > 0 {
+			return f[0], nil
+		}
+	}
+	if err == nil {
+		err = errors.New("it names no version")
 	}
 	return "", fmt.Errorf("exim4 -bV: %w: %s", err, oneLine(out))
 }

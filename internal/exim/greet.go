@@ -43,9 +43,10 @@ func (s Session) Reply() string {
 
 // Broken reports whether the configuration itself failed: a string that does
 // not expand, a lookup that defers, no answer at all. A refusal by a rule that
-// worked is not broken.
+// worked and says so in words of its own is not broken.
 func (s Session) Broken() bool {
-	return s.Err != nil || s.Reply() == "" || strings.HasPrefix(s.Reply(), "451") || strings.HasPrefix(s.Reply(), "421")
+	return s.Err != nil || s.Reply() == "" || strings.HasPrefix(s.Reply(), "451 Temporary local problem") ||
+		strings.HasPrefix(s.Reply(), "421")
 }
 
 func (s Session) String() string {

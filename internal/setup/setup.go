@@ -56,6 +56,8 @@ const (
 	loggingSnippet  = "00-main/25-logging"
 	extraMacro      = "CONNECT_LOG_SELECTOR_EXTRA"
 	markerMacro     = "SYMBIOSIS_CONNECT_ACL"
+	quitMacro       = "CONNECT_ACL_QUIT_IS_TAKEN"
+	quitSnippet     = "00-main/31-acl-definitions-connect"
 	logSelector     = "log_selector"
 )
 
@@ -123,6 +125,9 @@ func (r *run) patternFile() string { return filepath.Join(r.FirewallDir, "patter
 func (r *run) ourPatterns() string { return filepath.Join(r.ShareDir, "patterns.d/exim4.patterns") }
 func (r *run) journalDir() string  { return filepath.Join(r.StateDir, "journal") }
 func (r *run) stateFile() string   { return filepath.Join(r.StateDir, "state.json") }
+
+// program is the name under which the package installs this tool.
+func (r *run) program() string { return r.Name + "-connect-setup" }
 
 // prefix stands before every line of somebody else's that we put out of use.
 func (r *run) prefix() string { return "#" + r.Package + "# " }
@@ -349,7 +354,23 @@ func (r *run) planLogging(ctx context.Context, pl *plan) error {
 		recorded = strings.TrimSpace(string(m[1]))
 	}
 
-	// base is the tree without us, kept what it is without our enabling
+	// An ACL for QUIT can be named only once as well. Theirs stays; that ours
+	// is left out costs no more than the count of a client's last failed login.
+	quitTaken, quitSaid := false, false
+	for i, path := range snippets {
+		if path == r.enabling() || path == filepath.Join(r.SnippetDir, quitSnippet) || i >= main {
+			continue
+		}
+		for _, option := range []string{"acl_smtp_quit", "acl_smtp_notquit"} {
+			quitTaken = quitTaken || len(exim.Settings(content[path], option)) > 0
+		}
+		quitSaid = quitSaid || len(exim.Settings(content[path], quitMacro)) > 0
+	}
+	if quitTaken = quitTaken && !quitSaid; quitTaken {
+		r.note("the configuration has an ACL for QUIT of its own: see %s", filepath.Join(r.SnippetDir, quitSnippet))
+	}
+
+	// base is the tree without us; kept what it is without our enabling
 	// snippet but with the lines that we have put out of use.
 	base := map[string][]byte{r.enabling(): nil}
 	kept := map[string][]byte{r.enabling(): nil}
@@ -393,7 +414,7 @@ func (r *run) planLogging(ctx context.Context, pl *plan) error {
 		value = fresh
 	}
 	pl.state.LogSelector = value
-	pl.add("switch on", r.enabling(), enabling, r.enablingText(value))
+	pl.add("switch on", r.enabling(), enabling, r.enablingText(value, quitTaken))
 	return nil
 }
 
@@ -419,18 +440,24 @@ func (r *run) effective(ctx context.Context, over map[string][]byte, option stri
 	return r.exim.Option(ctx, path, option)
 }
 
-func (r *run) enablingText(value string) []byte {
-	return fmt.Appendf(nil, `# %s: written by symbiosis-connect-setup, do not edit.
+func (r *run) enablingText(value string, quitTaken bool) []byte {
+	taken := ""
+	if quitTaken {
+		taken = `
+# The configuration has an ACL of its own for QUIT: ours is left out.
+` + quitMacro + " = yes\n"
+	}
+	return fmt.Appendf(nil, `# %s: written by %s, do not edit.
 #
 # This switches the rules of the package on: they stand between .ifdef and
 # .endif, and the file below defines the macro that they ask for. When the
 # package is gone, so is that file, and the rules have no effect any more.
-# To switch them off by hand: symbiosis-connect-setup remove
+# To switch them off by hand: %[2]s remove
 #
-# The log_selector that was in force before; see %s.
-%s
-.include_if_exists %s
-`, r.Package, r.exim.Inside(r.logging()), strings.TrimSpace(extraMacro+" = "+value), r.exim.Inside(r.marker()))
+# The log_selector that was in force before; see %[3]s.
+%[4]s
+%[5]s.include_if_exists %[6]s
+`, r.Package, r.program(), r.exim.Inside(r.logging()), strings.TrimSpace(extraMacro+" = "+value), taken, r.exim.Inside(r.marker()))
 }
 
 // planPatterns merges our patterns, or takes them out where the settings say
@@ -546,7 +573,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 		if err := r.exim.BuildDraft(ctx); err != nil {
 			var ce *exim.ConfigError
 			if errors.As(err, &ce) {
-				return fmt.Errorf("the configuration does not build, and did not before this tool changed anything: %w. Mend that snippet, or give it a name with a dot to leave it out, then run: symbiosis-connect-setup apply", err)
+				return fmt.Errorf("the configuration does not build, and did not before this tool changed anything: %w. Mend that snippet, or give it a name with a dot to leave it out, then run: %s apply", err, r.program())
 			}
 			return err
 		}
