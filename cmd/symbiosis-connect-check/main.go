@@ -22,7 +22,7 @@ func main() {
 		Name:            "symbiosis-connect-check",
 		Usage:           "answer Exim's questions about a connecting host",
 		HideHelpCommand: true,
-		Commands:        []*cli.Command{dbCommand()},
+		Commands:        []*cli.Command{dbCommand(), dnsblCommand()},
 	}
 	if err := app.Run(os.Args); err != nil {
 		fmt.Fprintf(os.Stderr, "symbiosis-connect-check: %v\n", err)

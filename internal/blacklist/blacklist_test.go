@@ -36,7 +36,7 @@ func ro(t testing.TB, path string) *sql.DB { return opened(t, path, "ro") }
 
 func opened(t testing.TB, path, mode string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+path+"?_busy_timeout=10000&mode="+mode)
+	db, err := sql.Open("sqlite3", "file:"+path+"?_busy_timeout=10000&_sync=OFF&mode="+mode)
 	if err != nil {
 		t.Fatal(err)
 	}

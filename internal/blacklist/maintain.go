@@ -373,6 +373,9 @@ func rewrite(ctx context.Context, path, copied string, h header, p *plan, o Opti
 		return explain(fresh, err)
 	}
 	r.Merged = p.rows - p.prune - rows
+	if err := syncPath(fresh); err != nil {
+		return err
+	}
 	o.Progress("putting the new database in place")
 	s := swapper{path: path, fresh: fresh, db: db, counter: h.changeCounter, cookie: h.schemaCookie, maxRowid: p.maxRowid}
 	deadline := time.Now().Add(o.Wait)
@@ -575,34 +578,35 @@ func (s *swapper) catchUp(ctx context.Context, tx *sql.Tx, f *os.File, cookie ui
 	if err != nil {
 		return err
 	}
-	if h.changeCounter != s.counter || cookie != s.cookie {
-		rows, err := tx.QueryContext(ctx, "SELECT rowid, ip, timestamp, count FROM "+Table+" WHERE rowid > ? ORDER BY rowid", s.maxRowid)
-		if err != nil {
-			return explain(s.path, err)
-		}
-		defer rows.Close()
-		var added [][4]any
-		for rows.Next() {
-			var v [4]any
-			if err := rows.Scan(&v[0], &v[1], &v[2], &v[3]); err != nil {
-				return explain(s.path, err)
-			}
-			added = append(added, v)
-		}
-		if err := rows.Err(); err != nil {
-			return explain(s.path, err)
-		}
-		if cookie != s.cookie || h.changeCounter-s.counter != uint32(len(added)) {
-			return errUnsteady
-		}
-		for _, v := range added {
-			if _, err := s.db.ExecContext(ctx, "INSERT INTO "+Table+" VALUES (?, ?, ?)", v[1:]...); err != nil {
-				return explain(s.fresh, err)
-			}
-			s.maxRowid = v[0].(int64)
-		}
-		s.counter = h.changeCounter
+	if h.changeCounter == s.counter && cookie == s.cookie {
+		return nil
 	}
+	rows, err := tx.QueryContext(ctx, "SELECT rowid, ip, timestamp, count FROM "+Table+" WHERE rowid > ? ORDER BY rowid", s.maxRowid)
+	if err != nil {
+		return explain(s.path, err)
+	}
+	defer rows.Close()
+	var added [][4]any
+	for rows.Next() {
+		var v [4]any
+		if err := rows.Scan(&v[0], &v[1], &v[2], &v[3]); err != nil {
+			return explain(s.path, err)
+		}
+		added = append(added, v)
+	}
+	if err := rows.Err(); err != nil {
+		return explain(s.path, err)
+	}
+	if cookie != s.cookie || h.changeCounter-s.counter != uint32(len(added)) {
+		return errUnsteady
+	}
+	for _, v := range added {
+		if _, err := s.db.ExecContext(ctx, "INSERT INTO "+Table+" VALUES (?, ?, ?)", v[1:]...); err != nil {
+			return explain(s.fresh, err)
+		}
+		s.maxRowid = v[0].(int64)
+	}
+	s.counter = h.changeCounter
 	return syncPath(s.fresh)
 }
 

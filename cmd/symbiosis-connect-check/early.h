@@ -1,0 +1,1 @@
+int early_key(const char *addr, char *key);
