@@ -143,7 +143,7 @@ func (x Installation) run(ctx context.Context, limit time.Duration, program stri
 		err = nil
 	}
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%s did not end within %v", filepath.Base(program), limit)
+		err = fmt.Errorf("it did not end within %v", limit)
 	}
 	return out.Bytes(), err
 }
@@ -156,7 +156,23 @@ func (x Installation) make(ctx context.Context, limit time.Duration, args ...str
 	if _, err := x.program(ErrNoExim, "/usr/sbin/exim4"); err != nil {
 		return err
 	}
-	out, err := x.run(ctx, limit, program, args...)
+	// What make writes shall be no more open than what is there, and no more
+	// closed because of whoever called us.
+	mask, st := 0o022, syscall.Stat_t{}
+	inForce := syscall.Stat(x.Config(), &st) == nil
+	if inForce {
+		mask = ^int(st.Mode) & 0o777
+	}
+	shell := fmt.Sprintf(`umask %04o; exec "$@"`, mask)
+	out, err := x.run(ctx, limit, "/bin/sh", append([]string{"-c", shell, "sh", program}, args...)...)
+	if now := (syscall.Stat_t{}); inForce && syscall.Stat(x.Config(), &now) == nil && now.Ino != st.Ino {
+		if now.Uid != st.Uid || now.Gid != st.Gid {
+			err = errors.Join(err, os.Chown(x.Config(), int(st.Uid), int(st.Gid)))
+		}
+		if now.Mode != st.Mode {
+			err = errors.Join(err, os.Chmod(x.Config(), fs.FileMode(st.Mode&0o777)))
+		}
+	}
 	if err == nil {
 		return nil
 	}

@@ -161,7 +161,7 @@ func TestGreet(t *testing.T) {
 			if err := x.BuildDraft(ctx); err != nil {
 				t.Fatal(err)
 			}
-			p, err := x.NewProof(ctx, x.Draft(), "test")
+			p, err := x.NewProof(ctx, x.Draft(), r.Path("tmp"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -204,7 +204,7 @@ func TestGreet(t *testing.T) {
 		if left, _ := filepath.Glob(filepath.Join(spool, "db", "*")); len(left) > 0 {
 			t.Errorf("left in the spool: %q", left)
 		}
-		if left, _ := filepath.Glob(r.Path("tmp/.symbiosis*")); len(left) > 0 {
+		if left, _ := filepath.Glob(r.Path("tmp/spool-*")); len(left) > 0 {
 			t.Errorf("left in /tmp: %q", left)
 		}
 		if left, _ := filepath.Glob(r.Path("etc/exim4/*.proof")); len(left) > 0 {
@@ -229,7 +229,7 @@ func TestGreet(t *testing.T) {
 		if err := x.BuildDraft(ctx); err != nil {
 			t.Fatal(err)
 		}
-		p, err := x.NewProof(ctx, x.Draft(), "test")
+		p, err := x.NewProof(ctx, x.Draft(), r.Path("tmp"))
 		if err != nil {
 			t.Fatal(err)
 		}

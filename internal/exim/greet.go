@@ -73,10 +73,17 @@ type Proof struct {
 	spool string
 }
 
+// ProofPattern matches the names of the copies, for finding what a killed
+// program has left.
+func (x Installation) ProofPattern() string {
+	return filepath.Join(x.EximDir, "exim4.conf."+x.Package+".*.proof")
+}
+
 // NewProof prepares sessions with the configuration at path, whose syntax must
-// have been checked. suffix makes the copy's name, beside path because
-// relative includes are looked for there.
-func (x Installation) NewProof(ctx context.Context, path, suffix string) (p *Proof, err error) {
+// have been checked. The copy stands beside the configuration in force,
+// because relative includes are looked for there; the spool in work, a
+// directory that Exim's user can walk through.
+func (x Installation) NewProof(ctx context.Context, path, work string) (_ *Proof, err error) {
 	user, err := x.User(ctx, path)
 	if err != nil {
 		return nil, err
@@ -89,33 +96,27 @@ func (x Installation) NewProof(ctx context.Context, path, suffix string) (p *Pro
 	if err != nil {
 		return nil, err
 	}
-	p = &Proof{x: x, conf: filepath.Join(x.EximDir, "exim4.conf."+suffix+".proof")}
+	p := &Proof{x: x}
 	defer func() {
 		if err != nil {
 			p.Close()
-			p = nil
 		}
 	}()
+	if p.spool, err = os.MkdirTemp(work, "spool-"); err != nil {
+		return nil, err
+	}
 	// Exim leaves the superuser before it opens its spool.
-	if err = os.MkdirAll(filepath.Join(x.Root, "tmp"), 0o1777); err != nil {
-		return nil, err
-	}
-	if p.spool, err = os.MkdirTemp(filepath.Join(x.Root, "tmp"), "."+x.Package+"-proof-"); err != nil {
-		return nil, err
-	}
 	if err = os.Chown(p.spool, int(user.UID), int(user.GID)); err != nil {
 		return nil, err
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "spool_directory = %s\n", x.Inside(p.spool))
 	b.Write(CommentOut(data, "spool_directory", "#"))
-	if err = os.Remove(p.conf); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	f, err := os.OpenFile(p.conf, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.CreateTemp(filepath.Dir(x.ProofPattern()), filepath.Base(x.ProofPattern()))
 	if err != nil {
 		return nil, err
 	}
+	p.conf = f.Name()
 	if _, err = f.Write(b.Bytes()); err == nil {
 		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 			err = f.Chown(int(sys.Uid), int(sys.Gid))
@@ -135,9 +136,9 @@ func (x Installation) NewProof(ctx context.Context, path, suffix string) (p *Pro
 
 // Close removes the copy and its spool.
 func (p *Proof) Close() error {
-	err := os.Remove(p.conf)
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
+	var err error
+	if p.conf != "" {
+		err = os.Remove(p.conf)
 	}
 	if p.spool != "" {
 		err = errors.Join(err, os.RemoveAll(p.spool))

@@ -66,13 +66,11 @@ func begin(dir, tag string, f *faults) (*transaction, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	return &transaction{dir: dir, log: log, tag: tag, faults: f}, nil
+	t := &transaction{dir: dir, log: log, tag: tag, faults: f}
+	return t, f.point("begin")
 }
 
 func (t *transaction) record(e entry) error {
-	if err := t.faults.point(e.Step + " before its undo is recorded"); err != nil {
-		return err
-	}
 	line, err := json.Marshal(e)
 	if err != nil {
 		return err
@@ -84,7 +82,7 @@ func (t *transaction) record(e entry) error {
 		return err
 	}
 	t.entries = append(t.entries, e)
-	return t.faults.point(e.Step + " after its undo is recorded")
+	return t.faults.point(e.Step + " with its undo recorded")
 }
 
 // prepare records the undo of a change to path that somebody else will make.

@@ -80,9 +80,6 @@ type run struct {
 	wants  wants
 	faults *faults
 	locked *os.File
-	// hadDraft says whether the file that the Makefile builds was there
-	// before us.
-	hadDraft bool
 }
 
 func (r *run) note(format string, args ...any) {
@@ -124,6 +121,7 @@ func (r *run) marker() string      { return filepath.Join(r.ShareDir, "marker.co
 func (r *run) patternFile() string { return filepath.Join(r.FirewallDir, "patterns.d/exim4.patterns") }
 func (r *run) ourPatterns() string { return filepath.Join(r.ShareDir, "patterns.d/exim4.patterns") }
 func (r *run) journalDir() string  { return filepath.Join(r.StateDir, "journal") }
+func (r *run) workDir() string     { return filepath.Join(r.StateDir, "work") }
 func (r *run) stateFile() string   { return filepath.Join(r.StateDir, "state.json") }
 
 // program is the name under which the package installs this tool.
@@ -176,16 +174,36 @@ func (r *run) lock(ctx context.Context) error {
 		return fmt.Errorf("lock %s: %w", r.StateDir, err)
 	}
 	r.locked = d
-	_, err = os.Lstat(r.exim.Draft())
-	r.hadDraft = err == nil
+	r.tidy()
 	if err := r.recover(ctx); err != nil {
+		r.unlock()
+		return err
+	}
+	// Exim's user walks through both, whatever the umask is.
+	err = os.Mkdir(r.workDir(), 0o755)
+	if err == nil {
+		err = errors.Join(os.Chmod(r.workDir(), 0o755), os.Chmod(r.StateDir, 0o755))
+	}
+	if err != nil {
 		r.unlock()
 		return err
 	}
 	return nil
 }
 
+// tidy removes what is only of use while a run lasts: scratch files, and the
+// draft, which the Makefile builds anew every time.
+func (r *run) tidy() {
+	os.RemoveAll(r.workDir())
+	os.Remove(r.exim.Draft())
+	left, _ := filepath.Glob(r.exim.ProofPattern())
+	for _, path := range left {
+		os.Remove(path)
+	}
+}
+
 func (r *run) unlock() {
+	r.tidy()
 	// A run that has nothing to remember leaves no directory.
 	os.Remove(r.StateDir)
 	r.locked.Close()
@@ -222,10 +240,7 @@ func (r *run) undo(ctx context.Context, entries []entry) error {
 		if e.Step != restartStep || r.opt.NoRestart || !putBack {
 			return nil
 		}
-		if _, running := r.exim.Running(); !running {
-			r.note("Exim does not run; start it with: service exim4 start")
-			return nil
-		}
+		// It ran before, so it is started if the failed restart has ended it.
 		if err := r.exim.RestartOnly(ctx); err != nil {
 			r.note("Exim could not be restarted with the configuration as it was before: %v", err)
 		}
@@ -249,14 +264,6 @@ func (r *run) undo(ctx context.Context, entries []entry) error {
 		return fmt.Errorf("%w; the journal is kept in %s, run this again when the cause is gone", err, r.journalDir())
 	}
 	return nil
-}
-
-// dropDraft removes the file that "make test" leaves, unless it was there
-// before us.
-func (r *run) dropDraft() {
-	if !r.hadDraft {
-		os.Remove(r.exim.Draft())
-	}
 }
 
 // find gives the platform. found is false where there is none, which is no
@@ -425,10 +432,11 @@ func (r *run) effective(ctx context.Context, over map[string][]byte, option stri
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Join(r.Root, "tmp"), 0o1777); err != nil {
-		return "", err
+	work := r.workDir()
+	if r.locked == nil {
+		work = filepath.Join(r.Root, "tmp")
 	}
-	dir, err := os.MkdirTemp(filepath.Join(r.Root, "tmp"), "."+r.Package+"-")
+	dir, err := os.MkdirTemp(work, "query-")
 	if err != nil {
 		return "", err
 	}
@@ -559,9 +567,7 @@ func Apply(ctx context.Context, opt Options) error {
 		return err
 	}
 	defer r.unlock()
-	err = r.apply(ctx)
-	r.dropDraft()
-	if err != nil {
+	if err := r.apply(ctx); err != nil {
 		return err
 	}
 	r.index(ctx)
@@ -588,7 +594,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 	}
 
 	t, err := begin(r.journalDir(), r.Package, r.faults)
-	if err != nil {
+	if t == nil {
 		return err
 	}
 	defer func() {
@@ -602,6 +608,9 @@ func (r *run) apply(ctx context.Context) (err error) {
 			err = fmt.Errorf("%w. Every file is as it was, and Exim runs as before", err)
 		}
 	}()
+	if err != nil {
+		return err
+	}
 	for _, c := range pl.changes {
 		if err := t.apply(c); err != nil {
 			return fmt.Errorf("%s: %w", c.Step, err)
@@ -650,7 +659,7 @@ func (r *run) prove(ctx context.Context) error {
 	if err := r.faults.point("proof"); err != nil {
 		return err
 	}
-	p, err := r.exim.NewProof(ctx, r.exim.Draft(), r.Package)
+	p, err := r.exim.NewProof(ctx, r.exim.Draft(), r.workDir())
 	if err != nil {
 		return err
 	}
@@ -729,7 +738,7 @@ func (r *run) greetBefore(ctx context.Context, host netip.Addr, port int) (exim.
 	if err := r.exim.Check(ctx, r.exim.Config()); err != nil {
 		return exim.Session{}, err
 	}
-	p, err := r.exim.NewProof(ctx, r.exim.Config(), r.Package+".before")
+	p, err := r.exim.NewProof(ctx, r.exim.Config(), r.workDir())
 	if err != nil {
 		return exim.Session{}, err
 	}
@@ -839,9 +848,7 @@ func Remove(ctx context.Context, opt Options) error {
 		return err
 	}
 	defer r.unlock()
-	err = r.remove(ctx)
-	r.dropDraft()
-	return err
+	return r.remove(ctx)
 }
 
 func (r *run) planRemoval() ([]Change, error) {
@@ -900,7 +907,7 @@ func (r *run) remove(ctx context.Context) (err error) {
 		return err
 	}
 	t, err := begin(r.journalDir(), r.Package, r.faults)
-	if err != nil {
+	if t == nil {
 		return err
 	}
 	defer func() {
@@ -914,6 +921,9 @@ func (r *run) remove(ctx context.Context) (err error) {
 			err = fmt.Errorf("%w. Every file is as it was, and the rules are still in force", err)
 		}
 	}()
+	if err != nil {
+		return err
+	}
 	for _, c := range changes {
 		if err := t.apply(c); err != nil {
 			return fmt.Errorf("%s: %w", c.Step, err)

@@ -1,0 +1,714 @@
+package setup
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/tests/lab"
+)
+
+// The test binary is also the tool that is run and killed.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == "setup-tool" {
+		opt := Options{Root: os.Args[3], Note: func(s string) { fmt.Println(s) }}
+		run := map[string]func(context.Context, Options) error{"apply": Apply, "remove": Remove}[os.Args[2]]
+		if err := run(context.Background(), opt); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// tool runs apply or remove in a process of its own, with a fault, and gives
+// what it printed. killed says that it did not come to its end.
+func tool(t *testing.T, r *lab.Root, what, fault string) (out string, code int, killed bool) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "setup-tool", what, r.Dir)
+	cmd.Env = append(os.Environ(), faultVariable+"="+fault)
+	b, err := cmd.CombinedOutput()
+	var ee *exec.ExitError
+	if err != nil && !errors.As(err, &ee) {
+		t.Fatal(err)
+	}
+	ws := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return string(b), ws.ExitStatus(), ws.Signaled()
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newRoot gives a root with the platform and the files of our package as dpkg
+// unpacks them.
+func newRoot(t *testing.T, suite, name string) *lab.Root {
+	t.Helper()
+	r := lab.NewRoot(t, suite, name)
+	unpack(t, r)
+	r.Make("exim4.conf")
+	return r
+}
+
+func unpack(t *testing.T, r *lab.Root) {
+	t.Helper()
+	rename := strings.NewReplacer("symbiosis-connect", "sympl-connect", "/symbiosis", "/sympl")
+	if r.Platform == "symbiosis" {
+		rename = strings.NewReplacer()
+	}
+	share := "usr/share/" + r.Platform + "-connect-acl"
+	for from, to := range map[string]string{
+		"symbiosis.d":               "etc/exim4/" + r.Platform + ".d",
+		"patterns.d":                share + "/patterns.d",
+		"debian/marker.conf":        share + "/marker.conf",
+		"debian/refused-helo-names": share + "/refused-helo-names",
+	} {
+		from = filepath.Join(lab.SourceDir(), from)
+		must(t, filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			data, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			rel, err := filepath.Rel(from, p)
+			if err != nil {
+				return err
+			}
+			r.Write(filepath.Join(to, rel), rename.Replace(string(data)), 0o644)
+			return nil
+		}))
+	}
+}
+
+// snapshot describes every file below the directories that setup may touch:
+// content, owner, mode and, with times, the time of change.
+func snapshot(t *testing.T, r *lab.Root, times bool) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, dir := range []string{"etc", "var/lib", "var/spool/exim4", "var/log/exim4", "tmp", "run", "srv"} {
+		must(t, filepath.WalkDir(r.Path(dir), func(p string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			st, err := d.Info()
+			if err != nil {
+				return err
+			}
+			sys := st.Sys().(*syscall.Stat_t)
+			s := fmt.Sprintf("%v %d:%d", st.Mode(), sys.Uid, sys.Gid)
+			if st.Mode().IsRegular() {
+				data, err := os.ReadFile(p)
+				if err != nil {
+					return err
+				}
+				s += fmt.Sprintf(" %x links %d", sha256.Sum256(data), sys.Nlink)
+				if times {
+					s += " " + st.ModTime().String()
+				}
+			}
+			all[strings.TrimPrefix(p, r.Dir)] = s
+			return nil
+		}))
+	}
+	return all
+}
+
+// differ lists what is not the same in two snapshots.
+func differ(a, b map[string]string, except ...string) []string {
+	var all []string
+	seen := map[string]bool{}
+	for _, m := range []map[string]string{a, b} {
+		for p := range m {
+			skip := seen[p]
+			for _, e := range except {
+				skip = skip || p == e
+			}
+			seen[p] = true
+			if !skip && a[p] != b[p] {
+				all = append(all, fmt.Sprintf("%s: %s | %s", p, a[p], b[p]))
+			}
+		}
+	}
+	sort.Strings(all)
+	return all
+}
+
+func same(t *testing.T, when string, a, b map[string]string, except ...string) {
+	t.Helper()
+	if d := differ(a, b, except...); len(d) > 0 {
+		t.Errorf("%s:\n%s", when, strings.Join(d, "\n"))
+	}
+}
+
+func options(t *testing.T, r *lab.Root) (Options, *bytes.Buffer) {
+	out := new(bytes.Buffer)
+	return Options{Root: r.Dir, Note: func(s string) { fmt.Fprintln(out, s) }}, out
+}
+
+func installation(r *lab.Root) exim.Installation {
+	if r.Platform == "sympl" {
+		return exim.Installation{Platform: platform.Sympl(r.Dir)}
+	}
+	return exim.Installation{Platform: platform.Symbiosis(r.Dir)}
+}
+
+// inForce tells whether the rules are part of the configuration in force.
+func inForce(t *testing.T, r *lab.Root) bool {
+	t.Helper()
+	x := installation(r)
+	m, err := x.Macros(context.Background(), x.Config())
+	if err != nil {
+		t.Errorf("the configuration in force: %v", err)
+	}
+	_, on := m[markerMacro]
+	return on
+}
+
+func TestApplyAndRemove(t *testing.T) {
+	lab.SkipUnlessReady(t)
+	ctx := context.Background()
+	for _, c := range [][2]string{{"bullseye", "symbiosis"}, {"bookworm", "sympl"}, {"trixie", "symbiosis"}} {
+		{
+			t.Run(c[0]+"/"+c[1], func(t *testing.T) {
+				t.Parallel()
+				r := newRoot(t, c[0], c[1])
+				must(t, os.Chmod(r.Path("etc/exim4/exim4.conf"), 0o640))
+				if inForce(t, r) {
+					t.Fatal("unpacking alone has put the rules in force")
+				}
+				before := snapshot(t, r, false)
+				opt, out := options(t, r)
+				must(t, Apply(ctx, opt))
+				if !inForce(t, r) {
+					t.Fatalf("the rules are not in force\n%s", out)
+				}
+				x := installation(r)
+				value, err := x.Option(ctx, x.Config(), "log_selector")
+				must(t, err)
+				for _, want := range []string{"+tls_sni", "+smtp_protocol_error"} {
+					if !strings.Contains(value, want) {
+						t.Errorf("log_selector = %q; want %s in it", value, want)
+					}
+				}
+				if bh := r.Bh("8.8.8.8", 25); !strings.Contains(bh, "\n220 ") {
+					t.Errorf("an innocent host: %s", bh)
+				}
+				applied := snapshot(t, r, true)
+				out.Reset()
+				must(t, Apply(ctx, opt))
+				same(t, "a second apply", applied, snapshot(t, r, true), "/var/spool/exim4/db/ratelimit")
+				if !strings.Contains(out.String(), "nothing changed") {
+					t.Errorf("a second apply says %q", out)
+				}
+				r.Run("rm", "-rf", "/var/spool/exim4/db/ratelimit", "/var/spool/exim4/db/ratelimit.lockfile")
+				must(t, Remove(ctx, opt))
+				same(t, "after remove", before, snapshot(t, r, false))
+				removed := snapshot(t, r, true)
+				must(t, Remove(ctx, opt))
+				same(t, "a second remove", removed, snapshot(t, r, true))
+			})
+		}
+	}
+}
+
+// Whatever way a log_selector stands in the tree, its effect is kept, and
+// remove brings every line back.
+func TestLogSelector(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, lab.DefaultSuite, "symbiosis")
+	ctx := context.Background()
+	for _, c := range []struct {
+		name     string
+		snippets map[string]string
+		want     []string // selectors in force afterwards
+		not      []string
+	}{
+		{"before ours", map[string]string{"00-main/15-log": "log_selector = +subject +pid\n"}, []string{"+subject", "+pid", "+smtp_protocol_error"}, nil},
+		{"after ours, continued", map[string]string{"00-main/55-log": "# mine\nlog_selector = \\\n   +subject \\\n# and\n  -retry_defer\nnever_users = root : daemon\n", "00-main/60-general-options": ""}, []string{"+subject", "-retry_defer"}, nil},
+		{"a macro", map[string]string{"00-main/15-log": "MY_LOGGING = +received_recipients\nlog_selector = MY_LOGGING +queue_time\n"}, []string{"+received_recipients", "+queue_time"}, nil},
+		{"two files, one in force", map[string]string{
+			"00-main/15-log": ".ifdef NEVER_SET\nlog_selector = +subject\n.endif\n",
+			"00-main/70-log": ".ifndef NEVER_SET\n\tlog_selector=+pid\n.endif\n"}, []string{"+pid"}, []string{"+subject"}},
+		{"all", map[string]string{"00-main/15-log": "hide log_selector = +all -arguments\n"}, []string{"+all", "-arguments"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for name, text := range c.snippets {
+				old, err := os.ReadFile(r.Snippet(name))
+				must(t, os.WriteFile(r.Snippet(name), []byte(text), 0o640))
+				t.Cleanup(func() {
+					if err == nil {
+						must(t, os.WriteFile(r.Snippet(name), old, 0o644))
+					} else {
+						must(t, os.Remove(r.Snippet(name)))
+					}
+				})
+			}
+			r.Make("exim4.conf")
+			before := snapshot(t, r, false)
+			opt, out := options(t, r)
+			must(t, Apply(ctx, opt))
+			x := installation(r)
+			value, err := x.Option(ctx, x.Config(), "log_selector")
+			must(t, err)
+			for _, w := range append(c.want, "+smtp_protocol_error") {
+				if !strings.Contains(" "+value+" ", " "+w+" ") {
+					t.Errorf("log_selector = %q; want %s\n%s", value, w, out)
+				}
+			}
+			for _, w := range c.not {
+				if strings.Contains(value, w) {
+					t.Errorf("log_selector = %q; %s was not in force", value, w)
+				}
+			}
+			applied := snapshot(t, r, true)
+			must(t, Apply(ctx, opt))
+			same(t, "a second apply", applied, snapshot(t, r, true))
+			must(t, Remove(ctx, opt))
+			same(t, "after remove", before, snapshot(t, r, false))
+		})
+	}
+
+	t.Run("a new line beside the one taken over", func(t *testing.T) {
+		opt, _ := options(t, r)
+		tls := r.Snippet("00-main/50-tls-options")
+		stock, err := os.ReadFile(tls)
+		must(t, err)
+		must(t, os.WriteFile(tls, append(stock, "log_selector = +subject\n"...), 0o644))
+		must(t, Apply(ctx, opt))
+		// A new version of the platform's snippet has its line again, and an
+		// administrator has added one.
+		must(t, os.WriteFile(tls, append(stock, "log_selector = +pid\n"...), 0o644))
+		must(t, Apply(ctx, opt))
+		x := installation(r)
+		value, err := x.Option(ctx, x.Config(), "log_selector")
+		if err != nil || !strings.Contains(value, "+pid") {
+			t.Errorf("log_selector = %q, %v; want +pid", value, err)
+		}
+		r.Write("etc/exim4/symbiosis.d/00-main/56-log", "log_selector = +queue_time\n", 0o644)
+		must(t, Apply(ctx, opt))
+		value, err = x.Option(ctx, x.Config(), "log_selector")
+		if err != nil || !strings.Contains(value, "+pid") || !strings.Contains(value, "+queue_time") {
+			t.Errorf("log_selector = %q, %v; want +pid and +queue_time", value, err)
+		}
+	})
+}
+
+// A QUIT ACL of the administrator's own stays, and ours is left out.
+func TestOwnQuitACL(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, lab.DefaultSuite, "symbiosis")
+	r.Write("etc/exim4/symbiosis.d/00-main/35-quit", "acl_smtp_quit = acl_quit\n", 0o644)
+	r.Write("etc/exim4/symbiosis.d/10-acl/70-quit", "acl_quit:\n  accept\n", 0o644)
+	r.Make("exim4.conf")
+	before := snapshot(t, r, false)
+	opt, _ := options(t, r)
+	must(t, Apply(context.Background(), opt))
+	x := installation(r)
+	if v, err := x.Option(context.Background(), x.Config(), "acl_smtp_quit"); err != nil || v != "acl_quit" {
+		t.Errorf("acl_smtp_quit = %q, %v; want the administrator's", v, err)
+	}
+	must(t, Remove(context.Background(), opt))
+	same(t, "after remove", before, snapshot(t, r, false))
+}
+
+// A run killed at any moment leaves a configuration in force that is valid and
+// greets innocent hosts, and the next run, whichever it is, comes to the same
+// end as if nothing had happened.
+func TestKilledAtEveryStep(t *testing.T) {
+	for _, what := range []string{"apply", "remove"} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			killAtEveryStep(t, what)
+		})
+	}
+}
+
+func killAtEveryStep(t *testing.T, what string) {
+	r := newRoot(t, lab.DefaultSuite, "sympl") // has a log_selector to take over
+	opt, _ := options(t, r)
+	ctx := context.Background()
+	x := installation(r)
+	off := snapshot(t, r, false)
+	offConf := r.Read("etc/exim4/exim4.conf")
+	must(t, Apply(ctx, opt))
+	on := snapshot(t, r, false)
+	onConf := r.Read("etc/exim4/exim4.conf")
+	must(t, Remove(ctx, opt))
+	state := "/var/lib/sympl-connect-acl/state.json" // has the time in it
+
+	valid := func(when string) {
+		t.Helper()
+		conf := r.Read("etc/exim4/exim4.conf")
+		if conf != offConf && conf != onConf {
+			t.Errorf("%s: the configuration in force is neither the old nor the new one", when)
+		}
+		if err := x.Check(ctx, x.Config()); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	for n := 1; ; n++ {
+		when := fmt.Sprintf("%s killed at point %d", what, n)
+		if what == "remove" {
+			must(t, Apply(ctx, opt))
+		}
+		out, code, killed := tool(t, r, what, fmt.Sprintf("%d:kill", n))
+		if !killed {
+			if code != 0 {
+				t.Fatalf("%s: exit code %d\n%s", when, code, out)
+			}
+			if n < 15 {
+				t.Errorf("only %d points", n)
+			}
+			return
+		}
+		valid(when)
+		// Killed once more while the first kill is cleared up.
+		if _, _, again := tool(t, r, "apply", fmt.Sprintf("%d:kill", 1+n%4)); again {
+			valid(when + " and again")
+		}
+		if n%2 == 0 {
+			must(t, Apply(ctx, opt))
+			same(t, when+", then apply", on, snapshot(t, r, false), state)
+		}
+		must(t, Remove(ctx, opt))
+		same(t, when+", then remove", off, snapshot(t, r, false))
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+}
+
+// An error at any moment puts everything back as it was, times included.
+func TestErrorAtEveryStep(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, lab.DefaultSuite, "sympl")
+	opt, _ := options(t, r)
+	off := snapshot(t, r, true)
+	for n := 1; ; n++ {
+		out, code, _ := tool(t, r, "apply", fmt.Sprintf("%d:fail", n))
+		if code == 0 {
+			if strings.Contains(out, faultVariable) {
+				t.Errorf("point %d: a success that tells of a failure: %s", n, out)
+			}
+			if n < 15 {
+				t.Errorf("only %d points", n)
+			}
+			break
+		}
+		if !strings.Contains(out, faultVariable) {
+			t.Fatalf("point %d: %s", n, out)
+		}
+		same(t, fmt.Sprintf("apply failed at point %d", n), off, snapshot(t, r, true))
+	}
+	must(t, Remove(context.Background(), opt))
+	must(t, Apply(context.Background(), opt))
+	on := snapshot(t, r, true)
+	for n := 1; ; n++ {
+		out, code, _ := tool(t, r, "remove", fmt.Sprintf("%d:fail", n))
+		if code == 0 {
+			break
+		}
+		if !strings.Contains(out, faultVariable) {
+			t.Fatalf("point %d: %s", n, out)
+		}
+		same(t, fmt.Sprintf("remove failed at point %d", n), on, snapshot(t, r, true))
+	}
+}
+
+// What breaks without us is named, and nothing is touched.
+func TestFaults(t *testing.T) {
+	lab.SkipUnlessReady(t)
+	ctx := context.Background()
+	broken := "10-acl/10-acl-check-connect/70-mine"
+	for name, c := range map[string]struct {
+		prepare func(t *testing.T, r *lab.Root) // and its undo, through t.Cleanup
+		want    string                          // in the error
+	}{
+		"a snippet that Exim does not take": {func(t *testing.T, r *lab.Root) {
+			r.Write("etc/exim4/symbiosis.d/"+broken, "  accept\n  deny bogus = 1\n", 0o644)
+		}, broken + ":2: .*unknown ACL condition"},
+		"a snippet that fails at run time": {func(t *testing.T, r *lab.Root) {
+			r.Write("etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/95-mine", "", 0o644)
+			// Only with our rules in force: what was broken before is not ours.
+			r.Write("etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/16-mine",
+				".ifdef SYMBIOSIS_CONNECT_ACL\n  deny condition = ${if >{x}{NO_SUCH_MACRO}}\n.endif\n", 0o644)
+			r.Make("exim4.conf")
+		}, "turns away a host that did nothing.*451.*integer expected"},
+		"a rule of ours that refuses everyone": {func(t *testing.T, r *lab.Root) {
+			r.Write("etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/16-mine",
+				".ifdef SYMBIOSIS_CONNECT_ACL\n  deny message = closed\n.endif\n", 0o644)
+			r.Make("exim4.conf")
+		}, "turns away a host that did nothing.*550 closed"},
+		"no make": {func(t *testing.T, r *lab.Root) {
+			must(t, os.Remove(r.Path("usr/bin/make")))
+		}, "make is not installed"},
+		"no Exim": {func(t *testing.T, r *lab.Root) {
+			must(t, os.Remove(r.Path("usr/sbin/exim4")))
+		}, "exim4 is not installed"},
+		"our package is not there": {func(t *testing.T, r *lab.Root) {
+			must(t, os.Remove(r.Path("usr/share/symbiosis-connect-acl/marker.conf")))
+		}, "install the package symbiosis-connect-acl"},
+		"a bad setting": {func(t *testing.T, r *lab.Root) {
+			r.Write("etc/default/symbiosis-connect-acl", "\nCONNECT_ACL_PATTERNS=maybe\n", 0o644)
+		}, "symbiosis-connect-acl:2: CONNECT_ACL_PATTERNS=maybe: write yes or no"},
+		"read-only /etc": {func(t *testing.T, r *lab.Root) {
+			mount(t, r.Path("etc"), "", syscall.MS_BIND)
+			must(t, syscall.Mount("", r.Path("etc"), "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+		}, "(?i)read-only file system"},
+		"somebody else's file behind the patterns": {func(t *testing.T, r *lab.Root) {
+			path := r.Path("etc/symbiosis/firewall/patterns.d/exim4.patterns")
+			must(t, os.Remove(path))
+			must(t, os.Symlink("../../../passwd", path))
+			must(t, os.Lchown(path, 1000, 1000))
+		}, "symbolic link to a file of another owner"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRoot(t, lab.DefaultSuite, "symbiosis")
+			c.prepare(t, r)
+			before := snapshot(t, r, true)
+			opt, out := options(t, r)
+			err := Apply(ctx, opt)
+			if err == nil || !regexp.MustCompile("(?s)"+c.want).MatchString(err.Error()) {
+				t.Fatalf("%v; want %q\n%s", err, c.want, out)
+			}
+			same(t, "after the failure", before, snapshot(t, r, true))
+		})
+	}
+}
+
+func mount(t *testing.T, on, options string, flags uintptr) {
+	t.Helper()
+	var err error
+	if flags&syscall.MS_BIND != 0 {
+		err = syscall.Mount(on, on, "", flags, "")
+	} else {
+		err = syscall.Mount("tmpfs", on, "tmpfs", flags, options)
+	}
+	must(t, err)
+	t.Cleanup(func() { must(t, syscall.Unmount(on, syscall.MNT_DETACH)) })
+}
+
+// A disk that is full at any moment: /etc/exim4 lies on one that has a little
+// less room from run to run.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, lab.DefaultSuite, "sympl")
+	opt, _ := options(t, r)
+	r.Run("cp", "-a", "/etc/exim4", "/etc/exim4.saved")
+	mount(t, r.Path("etc/exim4"), "size=2m,mode=755", 0)
+	r.Run("cp", "-a", "/etc/exim4.saved/.", "/etc/exim4/")
+	before := snapshot(t, r, true)
+	failed, succeeded := 0, 0
+	for free := int64(0); free < 40 && succeeded == 0; free += 3 {
+		fill(t, r.Path("etc/exim4/.filling"), free*4096)
+		err := Apply(context.Background(), opt)
+		must(t, os.Remove(r.Path("etc/exim4/.filling")))
+		if err == nil {
+			succeeded++
+			continue
+		}
+		failed++
+		if !strings.Contains(strings.ToLower(err.Error()), "no space left") && !strings.Contains(err.Error(), "rror") {
+			t.Errorf("%d blocks free: %v", free, err)
+		}
+		same(t, fmt.Sprintf("%d blocks free", free), before, snapshot(t, r, true))
+	}
+	if failed < 3 || succeeded == 0 {
+		t.Errorf("%d failures, then %d success", failed, succeeded)
+	}
+	must(t, Remove(context.Background(), opt))
+}
+
+// fill writes until no more than free bytes are left.
+func fill(t *testing.T, path string, free int64) {
+	t.Helper()
+	f, err := os.Create(path)
+	must(t, err)
+	defer f.Close()
+	block := make([]byte, 4096)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	st, err := f.Stat()
+	must(t, err)
+	must(t, f.Truncate(max(st.Size()-free, 0)))
+}
+
+// Remove does not depend on anybody else's snippet.
+func TestRemoveWithBrokenSnippet(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRoot(t, lab.DefaultSuite, "sympl")
+	opt, _ := options(t, r)
+	before := snapshot(t, r, false)
+	must(t, Apply(ctx, opt))
+	conf := r.Read("etc/exim4/exim4.conf")
+	r.Write("etc/exim4/sympl.d/00-main/95-mine", "no_such_option = 1\n", 0o644)
+	err := Remove(ctx, opt)
+	if !errors.Is(err, ErrNotRebuilt) || !strings.Contains(err.Error(), "95-mine:1") {
+		t.Fatalf("%v; want ErrNotRebuilt that names the snippet", err)
+	}
+	if r.Read("etc/exim4/exim4.conf") != conf {
+		t.Error("the configuration in force was touched")
+	}
+	same(t, "after remove", before, snapshot(t, r, false), "/etc/exim4/exim4.conf", "/etc/exim4/sympl.d/00-main/95-mine")
+	// dpkg deletes the marker next: the configuration in force has no effect
+	// any more, and stays valid.
+	must(t, os.RemoveAll(r.Path("usr/share/sympl-connect-acl")))
+	if inForce(t, r) {
+		t.Error("the rules are in force without the package")
+	}
+	if bh := r.Bh("8.8.8.8", 25); !strings.Contains(bh, "\n220 ") {
+		t.Errorf("an innocent host: %s", bh)
+	}
+	must(t, os.Remove(r.Snippet("00-main/95-mine")))
+	must(t, Remove(ctx, opt))
+	same(t, "after a second remove", before, snapshot(t, r, false),
+		"/usr/share/sympl-connect-acl/marker.conf", "/usr/share/sympl-connect-acl/patterns.d/exim4.patterns")
+}
+
+// The package may be removed after the platform, and applied where there is
+// none.
+func TestNoPlatform(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	root := t.TempDir()
+	var said []string
+	opt := Options{Root: root, Note: func(s string) { said = append(said, s) }}
+	must(t, Apply(ctx, opt))
+	must(t, Remove(ctx, opt))
+	if len(said) != 2 || !strings.Contains(said[0], "neither Symbiosis nor Sympl") {
+		t.Errorf("said %q", said)
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
+	}
+
+	r := newRoot(t, lab.DefaultSuite, "symbiosis")
+	stock := r.Read("etc/symbiosis/firewall/patterns.d/exim4.patterns")
+	opt, out := options(t, r)
+	must(t, Apply(ctx, opt))
+	must(t, os.Remove(r.Snippet("00-main/30-acl-definitions")))
+	must(t, os.Remove(r.Path("etc/exim4/Makefile")))
+	must(t, Remove(ctx, opt))
+	if got := r.Read("etc/symbiosis/firewall/patterns.d/exim4.patterns"); got != stock {
+		t.Errorf("the patterns are %q\n%s", got, out)
+	}
+	if _, err := os.Stat(r.Path("var/lib/symbiosis-connect-acl")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the state is left: %v", err)
+	}
+}
+
+// An edit that was made after a run was killed is not lost.
+func TestEditAfterKill(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, lab.DefaultSuite, "sympl")
+	opt, _ := options(t, r)
+	tls := "etc/exim4/sympl.d/00-main/50-tls-options"
+	stock := r.Read(tls)
+	for n := 1; r.Read(tls) == stock; n++ {
+		if _, _, killed := tool(t, r, "apply", fmt.Sprintf("%d:kill", n)); !killed {
+			t.Fatal("the log_selector was never taken over")
+		}
+	}
+	r.Append(tls, "smtp_banner = hello\n")
+	must(t, Remove(context.Background(), opt))
+	if got := r.Read(tls); got != stock+"smtp_banner = hello\n" {
+		t.Errorf("%s is\n%s", tls, got)
+	}
+}
+
+// Where Exim runs it is restarted, and where the restart fails everything is
+// as before, with Exim running on the old configuration.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, lab.DefaultSuite, "symbiosis")
+	opt, out := options(t, r)
+	ctx := context.Background()
+	x := installation(r)
+	must(t, os.WriteFile(r.Path("usr/sbin/policy-rc.d"), []byte("#!/bin/sh\nexit 0\n"), 0o755))
+	n := lab.NewNet(t)
+	within := func(f func() error) error {
+		t.Helper()
+		return lab.Enter(n.Server, f)
+	}
+	must(t, within(func() error {
+		b, err := exec.Command("chroot", r.Dir, "/etc/init.d/exim4", "start").CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, b)
+		}
+		return err
+	}))
+	t.Cleanup(func() {
+		if pid, ok := x.Running(); ok {
+			syscall.Kill(pid, syscall.SIGTERM)
+		}
+	})
+	// Exim writes its number after the init script has ended.
+	running := func(other int) int {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			if pid, ok := x.Running(); ok && pid != other {
+				return pid
+			}
+		}
+		t.Fatal("Exim does not run, or was not restarted")
+		return 0
+	}
+	first := running(0)
+
+	// The restart fails once, after the configuration was put in force.
+	real := r.Read("usr/sbin/invoke-rc.d")
+	r.Write("usr/sbin/invoke-rc.d", "#!/bin/sh\nif [ ! -e /tmp/failed ]; then touch /tmp/failed; echo no luck >&2; exit 1; fi\nexec /usr/sbin/invoke-rc.d.real \"$@\"\n", 0o755)
+	r.Write("usr/sbin/invoke-rc.d.real", real, 0o755)
+	before := snapshot(t, r, true)
+	err := within(func() error { return Apply(ctx, opt) })
+	if !errors.Is(err, ErrNotRestarted) || !strings.Contains(err.Error(), "no luck") {
+		t.Fatalf("%v; want ErrNotRestarted with its reason", err)
+	}
+	same(t, "after a failed restart", before, snapshot(t, r, true), "/run/exim4/exim.pid", "/tmp/failed", "/tmp", "/var/log/exim4/mainlog")
+	second := running(first)
+
+	out.Reset()
+	must(t, within(func() error { return Apply(ctx, opt) }))
+	third := running(second)
+	if !strings.Contains(out.String(), "Exim was restarted") {
+		t.Errorf("not told of the restart:\n%s", out)
+	}
+	must(t, within(func() error { return Apply(ctx, opt) }))
+	if pid, _ := x.Running(); pid != third {
+		t.Error("a second apply has restarted Exim")
+	}
+	opt.NoRestart = true
+	must(t, within(func() error { return Remove(ctx, opt) }))
+	if pid, _ := x.Running(); pid != third {
+		t.Error("NoRestart has restarted Exim")
+	}
+}
