@@ -82,12 +82,13 @@ deb-unlocked: build manual
 		platform=$${pair%:*} other=$${pair#*:} stage=build/stage-$(ARCH)-$${pair%:*}; \
 		debian/stage $$platform build/$(ARCH) build/manual $$stage; \
 		(cd $$stage && ARCH=$(ARCH) VERSION=$(VERSION) MAINTAINER="$(MAINTAINER)" OTHER=$$other-connect-acl \
-			../nfpm package -f nfpm.yaml -p deb -t ../../dist/$${platform}-connect-acl_$(VERSION)_$(ARCH).deb); done
+			../nfpm package -f nfpm.yaml -p deb -t ../package.deb); \
+		mv build/package.deb dist/$${platform}-connect-acl_$(VERSION)_$(ARCH).deb; done
 
 .PHONY: test
-test: deps-test ## vet and every test
+test: deps-test deb ## vet and every test
 	go vet ./...
-	CONNECT_ACL_LAB=require go test -timeout 60m ./...
+	CONNECT_ACL_LAB=require CONNECT_ACL_DIST=$(CURDIR)/dist go test -timeout 60m ./...
 
 .PHONY: demo
 demo: deps-test deb ## the checks at work on a real Exim
