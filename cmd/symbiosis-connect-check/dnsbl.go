@@ -222,20 +222,20 @@ func (p *verdictPrinter) warn(reason string) {
 		fmt.Fprintf(p.stderr, "%s dnsbl: %s\n", identifier, reason)
 		return
 	}
-	syslogDatagram(identifier, "dnsbl: "+reason)
+	syslogDatagram("/dev/log", identifier, "dnsbl: "+reason)
 }
 
 // syslogDatagram sends a warning of the mail facility to the local syslog, or
 // drops it: a log that is stuck must not hold up a greeting. log/syslog would
 // wait for a full socket.
-func syslogDatagram(identifier, text string) {
+func syslogDatagram(socket, identifier, text string) {
 	const mailWarning = 2<<3 | 4 // LOG_MAIL | LOG_WARNING, RFC 3164 section 4.1.1
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: "/dev/log", Net: "unixgram"})
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
 		return
 	}
 	defer conn.Close()
-	conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+	conn.SetWriteDeadline(time.Now().Add(5 * time.Millisecond))
 	line := "<" + strconv.Itoa(mailWarning) + ">" + time.Now().Format(time.Stamp) + " " +
 		identifier + "[" + strconv.Itoa(os.Getpid()) + "]: " + text
 	io.WriteString(conn, line)
