@@ -4,11 +4,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -54,6 +56,7 @@ func app() *cli.App {
 	root := &cli.StringFlag{Name: "root", Usage: "work on the system below `DIR`, whose programs are run through chroot", Value: "/"}
 	noRestart := &cli.BoolFlag{Name: "no-restart", Usage: "build the configuration, but do not restart Exim"}
 	quiet := &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing but errors"}
+	asJSON := &cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"}
 	options := func(c *cli.Context) setup.Options {
 		opt := setup.Options{Root: c.String("root"), NoRestart: c.Bool("no-restart")}
 		if !c.Bool("quiet") {
@@ -96,6 +99,47 @@ func app() *cli.App {
 				}
 				return setup.Remove(c.Context, options(c))
 			},
+		}, {
+			Name:  "check",
+			Usage: "examine the installation and tell what is wrong and what to do",
+			Description: "Prints one line for each finding: OK, WARN or FAIL. Exits with 0 when all is well, " +
+				"with 1 when there are warnings, and with 2 when something does not work. Changes nothing.",
+			Flags: []cli.Flag{root, asJSON, &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is not OK"}},
+			Action: func(c *cli.Context) error {
+				if err := noArguments(c); err != nil {
+					return err
+				}
+				found, err := setup.Check(c.Context, setup.Options{Root: c.String("root")})
+				if err != nil {
+					// Monitoring must not take this for a warning.
+					return cli.Exit(err.Error(), 2)
+				}
+				if err := printFindings(found, c.Bool("json"), c.Bool("quiet")); err != nil {
+					return cli.Exit(err.Error(), 2)
+				}
+				if worst := setup.Worst(found); worst != setup.OK {
+					return cli.Exit("", int(worst))
+				}
+				return nil
+			},
+		}, {
+			Name:  "status",
+			Usage: "tell what is applied",
+			Flags: []cli.Flag{root, asJSON},
+			Action: func(c *cli.Context) error {
+				if err := noArguments(c); err != nil {
+					return err
+				}
+				r, err := setup.Status(c.Context, setup.Options{Root: c.String("root")})
+				if err != nil {
+					return err
+				}
+				if c.Bool("json") {
+					return printJSON(r)
+				}
+				printStatus(r)
+				return nil
+			},
 		}},
 	}
 }
@@ -129,4 +173,55 @@ func dryRun(ctx context.Context, opt setup.Options) error {
 		fmt.Println("nothing would change")
 	}
 	return nil
+}
+
+func printJSON(v any) error {
+	e := json.NewEncoder(os.Stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func printFindings(found []setup.Finding, asJSON, quiet bool) error {
+	if quiet {
+		found = slices.DeleteFunc(found, func(f setup.Finding) bool { return f.Level == setup.OK })
+	}
+	if asJSON {
+		if found == nil {
+			found = []setup.Finding{}
+		}
+		return printJSON(found)
+	}
+	for _, f := range found {
+		text := fmt.Sprintf("%-4s  %s: %s", f.Level, f.Topic, f.Text)
+		if f.Remedy != "" {
+			text += " -> " + f.Remedy
+		}
+		fmt.Println(text)
+	}
+	return nil
+}
+
+func printStatus(r setup.Report) {
+	if r.Platform == "" {
+		fmt.Println("platform: none")
+		return
+	}
+	yes := map[bool]string{true: "yes", false: "no"}
+	fmt.Printf("platform: %s\napplied: %s\nin force: %s\n", r.Platform, yes[r.Applied], yes[r.InForce])
+	if r.Interrupted {
+		fmt.Println("interrupted: yes, run apply or remove")
+	}
+	if r.Since != "" {
+		fmt.Printf("since: %s\n", r.Since)
+	}
+	if r.LogSelector != "" {
+		fmt.Printf("log_selector taken over: %s (from %s)\n", r.LogSelector, strings.Join(r.LogSnippets, ", "))
+	}
+	if r.PatternsFile != "" {
+		fmt.Printf("patterns: %s\n", r.PatternsFile)
+	}
+	if r.Exim != 0 {
+		fmt.Printf("exim: process %d\n", r.Exim)
+	}
 }

@@ -375,3 +375,71 @@ func (x Installation) RestartOnly(ctx context.Context) error {
 	}
 	return nil
 }
+
+// RunAs runs a program inside the root with the rights that Exim's own
+// programs have: the user's, its one group, and no other. It gives what the
+// program wrote to each output.
+func (x Installation) RunAs(ctx context.Context, u User, limit time.Duration, program string, args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	cmd := x.command(ctx, program, args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: []uint32{u.GID}}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil
+	}
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("it did not end within %v", limit)
+	}
+	return out.String(), errs.String(), err
+}
+
+// Started tells since when the daemon runs, to the second.
+func (x Installation) Started() (time.Time, bool) {
+	pid, ok := x.Running()
+	if !ok {
+		return time.Time{}, false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return time.Time{}, false
+	}
+	// proc(5): the name in parentheses may hold spaces; the start is field 22,
+	// in ticks, of which Linux has 100 to the second for every program.
+	_, rest, ok := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 20 {
+		return time.Time{}, false
+	}
+	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil {
+		return time.Time{}, false
+	}
+	all, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return time.Time{}, false
+	}
+	for _, line := range strings.Split(string(all), "\n") {
+		if text, ok := strings.CutPrefix(line, "btime "); ok {
+			boot, err := strconv.ParseInt(text, 10, 64)
+			return time.Unix(boot+ticks/100, 0), err == nil
+		}
+	}
+	return time.Time{}, false
+}
+
+// Selected reports whether a log_selector value has the selector on, for one
+// that Exim has off by default. Of contradicting items the later counts.
+func Selected(value, selector string) bool {
+	on := false
+	for _, item := range strings.Fields(strings.NewReplacer("+", " +", "-", " -").Replace(value)) {
+		switch item[1:] {
+		case "all", selector:
+			on = item[0] == '+'
+		}
+	}
+	return on
+}

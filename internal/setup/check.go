@@ -1,0 +1,686 @@
+package setup
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/patterns"
+)
+
+// A Level says how bad a finding is. Its values are the exit codes that
+// monitoring reads.
+type Level int
+
+// The levels.
+const (
+	OK   Level = iota // as it should be
+	WARN              // works, but not as intended; or will not for long
+	FAIL              // does not work
+)
+
+func (l Level) String() string { return [...]string{"OK", "WARN", "FAIL"}[l] }
+
+// MarshalText spells the level as String does.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// A Finding is one thing that Check has looked at.
+type Finding struct {
+	Level  Level  `json:"level"`
+	Topic  string `json:"topic"`
+	Text   string `json:"text"`
+	Remedy string `json:"remedy,omitempty"` // empty when all is well
+}
+
+// Worst gives the highest level among the findings.
+func Worst(all []Finding) Level {
+	worst := OK
+	for _, f := range all {
+		worst = max(worst, f.Level)
+	}
+	return worst
+}
+
+// staleAfter is how long the firewall may count nothing before that is worth a
+// remark: a mail server on the Internet meets offenders every day.
+const staleAfter = 7 * 24 * time.Hour
+
+// The time that programs and lists have to answer in.
+const (
+	helperDeadline = 10 * time.Second
+	listsDeadline  = 4 * time.Second
+)
+
+// doctor collects findings.
+type doctor struct {
+	*run
+	ctx    context.Context
+	found  []Finding
+	user   exim.User
+	macros map[string]string
+}
+
+func (d *doctor) ok(topic, format string, args ...any) {
+	d.found = append(d.found, Finding{OK, topic, fmt.Sprintf(format, args...), ""})
+}
+
+func (d *doctor) warn(topic, remedy, format string, args ...any) {
+	d.found = append(d.found, Finding{WARN, topic, fmt.Sprintf(format, args...), remedy})
+}
+
+func (d *doctor) fail(topic, remedy, format string, args ...any) {
+	d.found = append(d.found, Finding{FAIL, topic, fmt.Sprintf(format, args...), remedy})
+}
+
+// Check examines the installation and changes nothing. Each finding that is
+// not OK has its remedy. It needs the superuser's rights, because it tries
+// things as Exim's user.
+func Check(ctx context.Context, opt Options) ([]Finding, error) {
+	p, found, err := find(opt)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return []Finding{{OK, "platform", "neither Symbiosis nor Sympl is installed here: nothing to check", ""}}, nil
+	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("check tries things as Exim's user: run it as root")
+	}
+	d := &doctor{run: newRun(p, opt), ctx: ctx}
+	work, err := os.MkdirTemp(filepath.Join(d.Root, "tmp"), d.Package+"-check-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(work)
+	if err := os.Chmod(work, 0o755); err != nil {
+		return nil, err
+	}
+	if d.configuration() {
+		d.snippets()
+		d.daemon()
+		d.values()
+		d.logging()
+		d.smoke(work)
+		d.files()
+		d.database()
+		d.helper()
+		d.lists()
+	}
+	d.patterns()
+	d.clock()
+	d.cron()
+	return d.found, nil
+}
+
+func (d *doctor) apply() string { return "run: " + d.program() + " apply" }
+
+func (d *doctor) build() string {
+	return "run: cd " + d.exim.Inside(d.EximDir) + " && make test && make"
+}
+
+// configuration looks at the Exim and its configuration in force. Without one
+// that Exim reads there is little else to look at.
+func (d *doctor) configuration() bool {
+	version, err := d.exim.Version(d.ctx)
+	if err != nil {
+		d.fail("exim", "run: apt-get install exim4-daemon-heavy", "%v", err)
+		return false
+	}
+	name := map[string]string{"symbiosis": "Symbiosis", "sympl": "Sympl"}[d.Name]
+	if older(version, 4, 94) {
+		d.warn("platform", "upgrade Exim: the rules are tested with 4.94 to 4.98", "%s, Exim %s", name, version)
+	} else {
+		d.ok("platform", "%s, Exim %s", name, version)
+	}
+	if _, _, found, _ := journal(d.journalDir()); found {
+		d.warn("setup", d.apply(), "a run of the setup tool did not come to its end, or is at work now")
+	}
+	if d.macros, err = d.exim.Macros(d.ctx, d.exim.Config()); err != nil {
+		d.fail("configuration", "mend what is named and "+d.build(), "Exim does not take %s: %v", d.exim.Config(), err)
+		return false
+	}
+	if d.user, err = d.exim.User(d.ctx, d.exim.Config()); err != nil {
+		d.fail("configuration", d.build(), "%v", err)
+		return false
+	}
+	if _, on := d.macros[markerMacro]; !on {
+		d.fail("configuration", d.apply(), "the rules are not in force")
+	} else {
+		d.ok("configuration", "the rules are in force")
+	}
+	return true
+}
+
+func older(version string, major, minor int) bool {
+	var a, b int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &a, &b); n < 2 {
+		return false
+	}
+	return a < major || a == major && b < minor
+}
+
+var ruleLine = regexp.MustCompile(`# -{4,}\n`)
+
+// snippets compares the tree with what the package has shipped, and with what
+// is in force.
+func (d *doctor) snippets() {
+	var edited, missing, waiting []string
+	shipped, err := d.conffiles()
+	if err != nil {
+		d.warn("snippets", "install the package "+d.Package, "dpkg does not know which snippets belong to us: %v", err)
+	}
+	prefix := d.exim.Inside(d.SnippetDir) + "/"
+	for path, sum := range shipped {
+		name, ours := strings.CutPrefix(path, prefix)
+		if !ours {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(d.Root, path))
+		got := md5.Sum(data)
+		switch {
+		case err != nil:
+			missing = append(missing, name)
+		case hex.EncodeToString(got[:]) != sum:
+			edited = append(edited, name)
+		}
+		for _, ext := range []string{".dpkg-dist", ".dpkg-new", ".ucf-dist"} {
+			if _, err := os.Stat(filepath.Join(d.Root, path+ext)); err == nil {
+				waiting = append(waiting, name+ext)
+			}
+		}
+	}
+	switch {
+	case len(missing) > 0:
+		d.warn("snippets", "if this was not meant: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss "+d.Package,
+			"switched off, because the file is gone: %s", strings.Join(sorted(missing), ", "))
+	case len(edited) > 0:
+		d.warn("snippets", "put your values into 00-main/22-connect-check-local instead, which no upgrade touches",
+			"edited: %s", strings.Join(sorted(edited), ", "))
+	case len(waiting) > 0:
+		d.warn("snippets", "compare them with yours, then delete them", "a newer version waits: %s", strings.Join(sorted(waiting), ", "))
+	case len(shipped) > 0:
+		d.ok("snippets", "as the package ships them")
+	}
+
+	joined, err := d.exim.Join(nil)
+	if err != nil {
+		d.fail("build", "see that root can read the snippets", "%v", err)
+		return
+	}
+	now, err := os.ReadFile(d.exim.Config())
+	if err != nil {
+		d.fail("build", d.build(), "%v", err)
+		return
+	}
+	even := func(conf []byte) []byte { return ruleLine.ReplaceAll(conf, []byte("# ----\n")) }
+	if !bytes.Equal(even(joined), even(now)) {
+		d.warn("build", d.build(), "the snippets are not what %s was built from", d.exim.Config())
+	} else {
+		d.ok("build", "%s is built from the snippets as they are", d.exim.Config())
+	}
+}
+
+// conffiles gives the MD5 sums of the package's configuration files as dpkg
+// has recorded them.
+func (d *doctor) conffiles() (map[string]string, error) {
+	data, err := os.ReadFile(filepath.Join(d.Root, "var/lib/dpkg/status"))
+	if err != nil {
+		return nil, err
+	}
+	for _, stanza := range strings.Split(string(data), "\n\n") {
+		if !strings.HasPrefix(stanza, "Package: "+d.Package+"\n") {
+			continue
+		}
+		all := map[string]string{}
+		in := false
+		for _, line := range strings.Split(stanza, "\n") {
+			if !strings.HasPrefix(line, " ") {
+				in = line == "Conffiles:"
+				continue
+			}
+			if f := strings.Fields(line); in && len(f) >= 2 && len(f[1]) == md5.Size*2 {
+				all[f[0]] = f[1]
+			}
+		}
+		return all, nil
+	}
+	return nil, fmt.Errorf("%s is not installed", d.Package)
+}
+
+// daemon compares the running Exim with the configuration on the disk.
+func (d *doctor) daemon() {
+	started, running := d.exim.Started()
+	if !running {
+		if _, ok := d.exim.Running(); !ok {
+			d.fail("daemon", "run: service exim4 start", "Exim does not run")
+		}
+		return
+	}
+	st, err := os.Stat(d.exim.Config())
+	// The clock's steps since the start make a comparison to the second futile.
+	if err == nil && st.ModTime().After(started.Add(5*time.Second)) {
+		d.warn("daemon", "run: service exim4 restart", "Exim was started at %s, before its configuration was built", started.Format(time.DateTime))
+		return
+	}
+	d.ok("daemon", "Exim runs with the configuration in force")
+}
+
+// What each macro must look like. The rules pass over a value that they cannot
+// use, so that a slip refuses nobody: here it is told.
+var (
+	stateName  = regexp.MustCompile(`^CONNECT_STATE_`)
+	portsName  = regexp.MustCompile(`^CONNECT_PORTS_`)
+	portsValue = regexp.MustCompile(`^\s*(\d+\s*(:\s*\d+\s*)*)?$`)
+	rateValue  = regexp.MustCompile(`^\s*\d+(\.\d+)?\s*/\s*(\d+[wdhms])+\s*$`)
+	timeValue  = regexp.MustCompile(`^\s*(\d+[wdhms])+\s*$`)
+	wholeValue = regexp.MustCompile(`^\s*\d+\s*$`)
+)
+
+// values looks at what the macros in force say.
+func (d *doctor) values() {
+	bad := 0
+	fault := func(name, want string) {
+		bad++
+		d.fail("values", fmt.Sprintf("write %s == %s into 00-main/22-connect-check-local and %s", name, want, d.build()),
+			"%s is %q, which no rule understands", name, d.macros[name])
+	}
+	for _, name := range sortedKeys(d.macros) {
+		value := strings.TrimSpace(d.macros[name])
+		switch {
+		case stateName.MatchString(name):
+			switch {
+			case value == "enforce" || value == "learn" || value == "off":
+			case value == "measure" && name == "CONNECT_STATE_RATELIMIT":
+			default:
+				fault(name, "enforce, learn or off")
+			}
+		case portsName.MatchString(name) && !portsValue.MatchString(value):
+			fault(name, "a list of ports such as 25 : 465 : 587")
+		}
+	}
+	for name, c := range map[string]struct {
+		form *regexp.Regexp
+		want string
+	}{
+		"SYMBIOSIS_INCIDENT_THRESHOLD":  {wholeValue, "a whole number"},
+		"CHECK_CONNECT_RATELIMIT":       {rateValue, "a number and a period such as 10 / 15m"},
+		"CHECK_CONNECT_DNSBL_THRESHOLD": {wholeValue, "a whole number"},
+		"CONNECT_GREETING_DELAY":        {wholeValue, "a number of seconds"},
+		"CONNECT_GREETING_BUSY":         {wholeValue, "a number of connections"},
+		"CONNECT_AUTH_FAILURES":         {wholeValue, "a whole number"},
+		"CONNECT_AUTH_LENIENCY":         {wholeValue, "a whole number"},
+		"CONNECT_AUTH_PERIOD":           {timeValue, "a period such as 1h"},
+	} {
+		if value, ok := d.macros[name]; ok && !c.form.MatchString(value) {
+			fault(name, c.want)
+		}
+	}
+	if value, ok := d.macros["CHECK_CONNECT_DNSBL_TIMEOUT"]; ok {
+		if t, err := time.ParseDuration(strings.TrimSpace(value)); err != nil || t <= 0 {
+			fault("CHECK_CONNECT_DNSBL_TIMEOUT", "a time such as 2s")
+		}
+	}
+	if bad > 0 {
+		return
+	}
+	switch strings.TrimSpace(d.macros["CONNECT_STATE_SUITE"]) {
+	case "learn":
+		d.warn("values", "when the log shows only what you want refused, set CONNECT_STATE_SUITE == enforce", "the whole suite only learns: nobody is refused")
+	case "off":
+		d.warn("values", "set CONNECT_STATE_SUITE == enforce or learn", "the whole suite is off")
+	default:
+		d.ok("values", "the macros in force have values that the rules understand")
+	}
+}
+
+func (d *doctor) logging() {
+	value, err := d.exim.Option(d.ctx, d.exim.Config(), logSelector)
+	switch {
+	case err != nil:
+		d.fail("logging", d.build(), "%v", err)
+	case !exim.Selected(value, "smtp_protocol_error"):
+		d.warn("logging", "add +smtp_protocol_error to log_selector", "log_selector = %s: the firewall's patterns cannot see bots that try AUTH where it is not offered", value)
+	default:
+		d.ok("logging", "log_selector = %s", value)
+	}
+}
+
+// smoke imagines innocent hosts at the door of the configuration in force.
+func (d *doctor) smoke(work string) {
+	p, err := d.exim.NewProof(d.ctx, d.exim.Config(), work)
+	if err != nil {
+		d.fail("door", d.build(), "%v", err)
+		return
+	}
+	defer p.Close()
+	bad := 0
+	for _, s := range d.greet(d.ctx, p) {
+		if s.OK() {
+			continue
+		}
+		bad++
+		d.fail("door", "run: exim4 -bh "+s.Host.String()+"; to let everyone in meanwhile: "+d.program()+" remove",
+			"a host that did nothing is turned away: %s", s)
+	}
+	if bad == 0 {
+		d.ok("door", "an innocent host is greeted on ports 25, 465 and 587, over IPv4 and IPv6")
+	}
+}
+
+// files tries to read, as Exim's user, what the rules read.
+func (d *doctor) files() {
+	etc := d.macros["ETC_DIR"]
+	if etc == "" {
+		etc = "/etc"
+	}
+	whitelist := etc + "/exim4/whitelist_connect_hosts"
+	bad := 0
+	for _, path := range []string{
+		whitelist, d.macros["CONNECT_REFUSED_NAMES_FILE"],
+		etc + "/exim4/relay_from_hosts", etc + "/exim4/whitelist/by_ip",
+		d.exim.Inside(d.ShareDir) + "/refused-helo-names",
+	} {
+		if path == "" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(d.Root, path)); err != nil {
+			continue
+		}
+		if _, _, err := d.exim.RunAs(d.ctx, d.user, helperDeadline, "/bin/sh", "-c", `test -r "$1"`, "sh", path); err != nil {
+			bad++
+			d.fail("files", fmt.Sprintf("run: chgrp %s %s && chmod g+r %s", d.user.Name, path, path), "%s cannot be read by %s", path, d.user.Name)
+		}
+	}
+	if data, err := os.ReadFile(filepath.Join(d.Root, whitelist)); err == nil {
+		for i, line := range strings.Split(string(data), "\n") {
+			if text, ok := strangeHost(line); ok {
+				bad++
+				d.warn("files", "write one address or network at the start of each line", "%s:%d: %q is no address and lets nobody in", whitelist, i+1, text)
+			}
+		}
+	}
+	if bad == 0 {
+		d.ok("files", "%s can read the lists that the rules ask", d.user.Name)
+	}
+}
+
+// strangeHost reports a line of the white list that names no host.
+func strangeHost(line string) (text string, strange bool) {
+	text = strings.TrimSpace(line)
+	if text == "" || text[0] == '#' {
+		return "", false
+	}
+	host := strings.Fields(text)[0]
+	if rest, ok := strings.CutPrefix(host, `"`); ok {
+		host, _, _ = strings.Cut(rest, `"`)
+	}
+	for _, h := range []string{host, strings.TrimSuffix(host, ":")} {
+		if _, err := netip.ParseAddr(h); err == nil {
+			return "", false
+		}
+		if _, err := netip.ParsePrefix(h); err == nil {
+			return "", false
+		}
+	}
+	return text, true
+}
+
+func (d *doctor) databasePath() string {
+	if path := strings.TrimSpace(d.macros["SYMBIOSIS_INCIDENT_DATABASE"]); path != "" {
+		return path
+	}
+	return d.exim.Inside(d.Database)
+}
+
+// database looks at the count database, as root and as Exim's user.
+func (d *doctor) database() {
+	inside := d.databasePath()
+	path := filepath.Join(d.Root, inside)
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		d.warn("database", "wait until the firewall has counted its first offender, or see whether its cron job runs", "%s does not exist: hosts are not judged by their history", inside)
+		return
+	}
+	if err != nil {
+		d.fail("database", "see that "+inside+" can be reached", "%v", err)
+		return
+	}
+	schema, err := blacklist.DetectSchema(d.ctx, path)
+	if err != nil {
+		d.fail("database", "if it stays so, move the file away: the firewall makes a new one", "%v", err)
+		return
+	}
+	if _, _, err := d.exim.RunAs(d.ctx, d.user, helperDeadline, "/bin/sh", "-c", `test -r "$1"`, "sh", inside); err != nil {
+		d.fail("database", "run: chmod a+r "+inside+", and see that its directories can be searched", "%s cannot be read by %s", inside, d.user.Name)
+		return
+	}
+	if schema != blacklist.SchemaSymbiosis {
+		d.warn("database", "let SYMBIOSIS_INCIDENT_DATABASE name the database of "+d.Name, "%s has the layout of %s, which the rule does not ask", inside, schema)
+		return
+	}
+	age := time.Since(st.ModTime()).Round(time.Hour)
+	indexed, err := blacklist.HasIndex(d.ctx, path)
+	switch {
+	case err != nil:
+		d.warn("database", "try again in a minute", "%v", err)
+	case !indexed:
+		d.warn("database", "run: "+d.Name+"-connect-db maintain", "%s has no index: every connection reads the whole table", inside)
+	case age > staleAfter:
+		d.warn("database", "see whether the firewall's cron job runs", "%s was last written %s ago", inside, days(age))
+	case age < 0:
+		d.warn("database", "set the clock right", "%s was written in the future", inside)
+	default:
+		d.ok("database", "%s is indexed and can be read by %s; last written at %s", inside, d.user.Name, st.ModTime().Format(time.DateTime))
+	}
+}
+
+func days(t time.Duration) string { return fmt.Sprintf("%d days", int(t.Hours()/24)) }
+
+// helper runs the helper as Exim does.
+func (d *doctor) helper() {
+	program := "/usr/sbin/" + d.Name + "-connect-check"
+	reinstall := "run: apt-get install --reinstall " + d.Package
+	if _, err := os.Stat(filepath.Join(d.Root, program)); err != nil {
+		d.fail("helper", reinstall, "%v: DNS lists are not asked", err)
+		return
+	}
+	host := exim.Innocent()[0][0].String()
+	out, problem, err := d.exim.RunAs(d.ctx, d.user, helperDeadline, program, "db", "--verbose", "--database", d.databasePath(), host)
+	problem = strings.Join(strings.Fields(problem), " ")
+	_, notNumber := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	switch _, statErr := os.Stat(filepath.Join(d.Root, d.databasePath())); {
+	case err != nil:
+		d.fail("helper", reinstall, "%s does not run as %s: %v %s", program, d.user.Name, err, problem)
+	case notNumber != nil:
+		d.fail("helper", reinstall, "%s printed %q, not a number", program, out)
+	case problem != "" && statErr == nil:
+		d.fail("helper", "see that "+d.user.Name+" can read the database", "%s", problem)
+	default:
+		d.ok("helper", "%s runs as %s", program, d.user.Name)
+	}
+}
+
+// lists asks every DNS list for the entries that RFC 5782 has for this.
+func (d *doctor) lists() {
+	var all []dnsbl.List
+	for _, name := range []string{"CHECK_CONNECT_IP_DNSBLS", "CHECK_SUBMISSION_IP_DNSBLS"} {
+		lists, err := dnsbl.ParseLists(d.macros[name])
+		if err != nil {
+			d.fail("lists", "mend "+name+" and "+d.build(), "%s: %v", name, err)
+		}
+		all = append(all, lists...)
+	}
+	if len(all) == 0 {
+		d.ok("lists", "no DNS list is asked")
+		return
+	}
+	health, err := dnsbl.CheckHealth(d.ctx, all, dnsbl.Options{Timeout: listsDeadline, ResolvConf: filepath.Join(d.Root, "etc/resolv.conf")})
+	if err != nil {
+		d.fail("lists", "mend /etc/resolv.conf", "%v", err)
+		return
+	}
+	for _, h := range health {
+		notes := ""
+		if len(h.Notes) > 0 {
+			notes = " (" + strings.Join(h.Notes, "; ") + ")"
+		}
+		switch {
+		case h.OK():
+			d.ok("lists", "%s answers as it should%s", h.Zone, notes)
+		case h.Condition == dnsbl.ListsEveryone:
+			d.fail("lists", "take "+h.Zone+" out of the lists at once", "%s %s: %s", h.Zone, h.Condition, h.Problem)
+		default:
+			d.warn("lists", "until then it counts for nothing; take it out of the lists if it stays so", "%s %s: %s%s", h.Zone, h.Condition, h.Problem, notes)
+		}
+	}
+}
+
+// patterns looks at the firewall's pattern file.
+func (d *doctor) patterns() {
+	const topic = "patterns"
+	if err := d.readWants(); err != nil {
+		d.fail("settings", "mend the file", "%v", err)
+		return
+	}
+	if !d.wants.patterns {
+		d.ok(topic, "not merged, because %s says so", d.exim.Inside(d.DefaultsFile))
+		return
+	}
+	data, err := os.ReadFile(d.patternFile())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !patterns.Installed(data) {
+		d.warn(topic, d.apply(), "ours are not in %s", d.patternFile())
+		return
+	}
+	if err != nil {
+		d.fail(topic, "see that the file can be read", "%v", err)
+		return
+	}
+	ours, err := os.ReadFile(d.ourPatterns())
+	if err != nil {
+		d.fail(topic, "run: apt-get install --reinstall "+d.Package, "%v", err)
+		return
+	}
+	merged, superseded, err := patterns.Install(data, ours)
+	switch {
+	case err != nil:
+		d.fail(topic, "mend the line", "%s: %v", d.patternFile(), err)
+	case len(superseded) > 0:
+		d.warn(topic, d.apply(), "%s:%d is in use beside the pattern of ours that supersedes it: %s", d.patternFile(), superseded[0].Line, superseded[0].Why)
+	case !bytes.Equal(merged, data):
+		d.warn(topic, d.apply(), "%s has an older version of ours", d.patternFile())
+	default:
+		file, err := patterns.Parse(data)
+		if err == nil {
+			err = file.Compile()
+		}
+		if err != nil {
+			d.warn(topic, "mend the line", "%s: %v", d.patternFile(), err)
+			return
+		}
+		d.ok(topic, "installed in %s", d.patternFile())
+	}
+}
+
+// clock asks the kernel whether something keeps the clock right: counts and
+// rates are by time, and so is whether a list's answer is still good.
+func (d *doctor) clock() {
+	var t syscall.Timex
+	const timeError = 5 // TIME_ERROR of adjtimex(2)
+	state, err := syscall.Adjtimex(&t)
+	switch {
+	case err != nil:
+		d.ok("clock", "the kernel does not say whether the clock is kept right")
+	case state == timeError:
+		d.warn("clock", "run: apt-get install systemd-timesyncd, or chrony", "nothing keeps the clock right")
+	default:
+		d.ok("clock", "kept right")
+	}
+}
+
+func (d *doctor) cron() {
+	path := filepath.Join(d.Root, "etc/cron.d", d.Package)
+	if _, err := os.Stat(path); err != nil {
+		d.warn("cron", "run: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss "+d.Package, "%s is not there: nobody looks after the count database", path)
+		return
+	}
+	if _, err := os.Stat(filepath.Join(d.Root, "usr/sbin/cron")); err != nil {
+		d.warn("cron", "run: apt-get install cron", "no cron is installed: nobody looks after the count database")
+		return
+	}
+	d.ok("cron", "the daily maintenance is in place")
+}
+
+// A Report is what Status tells.
+type Report struct {
+	Platform     string   `json:"platform"` // "" where there is none
+	Package      string   `json:"package,omitempty"`
+	Applied      bool     `json:"applied"`     // the rules are built into the tree
+	InForce      bool     `json:"in_force"`    // they are part of the configuration in force
+	Interrupted  bool     `json:"interrupted"` // a run did not come to its end
+	Since        string   `json:"since,omitempty"`
+	LogSelector  string   `json:"log_selector,omitempty"` // taken over from elsewhere
+	LogSnippets  []string `json:"log_snippets,omitempty"`
+	PatternsFile string   `json:"patterns_file,omitempty"`
+	Exim         int      `json:"exim_pid,omitempty"`
+}
+
+// Status tells what is applied, without asking any rule.
+func Status(ctx context.Context, opt Options) (Report, error) {
+	p, found, err := find(opt)
+	if err != nil || !found {
+		return Report{}, err
+	}
+	r := newRun(p, opt)
+	rep := Report{Platform: p.Name, Package: p.Package}
+	if _, err := os.Stat(r.enabling()); err == nil {
+		rep.Applied = true
+	}
+	_, _, rep.Interrupted, err = journal(r.journalDir())
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		return rep, err
+	}
+	s, has, err := r.readState()
+	if err != nil {
+		return rep, err
+	}
+	if has {
+		rep.Since = s.Applied.Format(time.RFC3339)
+		rep.LogSelector, rep.LogSnippets = s.LogSelector, s.LogSnippets
+	}
+	if data, err := os.ReadFile(r.patternFile()); err == nil && patterns.Installed(data) {
+		rep.PatternsFile = r.exim.Inside(r.patternFile())
+	}
+	rep.Exim, _ = r.exim.Running()
+	macros, err := r.exim.Macros(ctx, r.exim.Config())
+	if err != nil {
+		return rep, err
+	}
+	_, rep.InForce = macros[markerMacro]
+	return rep, nil
+}
+
+func sorted(names []string) []string {
+	slices.Sort(names)
+	return names
+}
+
+func sortedKeys(m map[string]string) []string {
+	return slices.Sorted(maps.Keys(m))
+}
