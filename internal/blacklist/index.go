@@ -2,6 +2,7 @@ package blacklist
 
 import (
 	"context"
+	"time"
 )
 
 // HasIndex reports whether a lookup by address is an index search: whether any
@@ -51,6 +52,6 @@ func Index(ctx context.Context, path string) (created bool, err error) {
 	if ok, err := HasIndex(ctx, path); err != nil || ok {
 		return false, err
 	}
-	r, err := Maintain(ctx, path, Options{Index: true, WriterMinutes: WriterMinutes})
+	r, err := Maintain(ctx, path, Options{Index: true, WriterMinutes: WriterMinutes, Wait: 30 * time.Second})
 	return r.Indexed && err == nil, err
 }
