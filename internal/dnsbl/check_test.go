@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 var (
@@ -606,5 +607,29 @@ func TestParseServer(t *testing.T) {
 		if (err != nil) != (want == "") || err == nil && got.String() != want {
 			t.Errorf("ParseServer(%q) = %v, %v; want %q", in, got, err, want)
 		}
+	}
+}
+
+// A resolver that is not there or that fails is left at once: the next try by
+// the clock would come in half an hour.
+func TestTurnsToTheNextResolverAtOnce(t *testing.T) {
+	s, failing := newTestServer(t, "127.0.0.1"), newTestServer(t, "127.0.0.1")
+	s.zone("listed.example", answers("@ A 127.0.0.4"))
+	failing.zone("listed.example", rcode(dns.RcodeServerFailure))
+	for _, first := range []netip.AddrPort{closedUDP(t), failing.addr} {
+		ctx, cancel := context.WithTimeout(context.Background(), guard)
+		x := newExchange(Resolvers{Servers: []netip.AddrPort{first, s.addr}, Attempts: 1}, time.Now().Add(time.Hour))
+		q, err := newQuestion(QueryName(host4, "listed.example"), dnsmessage.TypeA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []netip.Addr
+		x.ask(q, 0, func(o outcome) { got = o.addrs })
+		x.run(ctx, func() bool { return false })
+		if len(got) != 1 {
+			t.Errorf("after %s: no answer, %v", first, ctx.Err())
+		}
+		x.close()
+		cancel()
 	}
 }
