@@ -4,18 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/syslog"
 )
 
 // dbCommand describes db for --help; runDB has done the work before this is
@@ -111,19 +110,5 @@ func report(problem error, verbose bool) {
 		fmt.Fprintf(os.Stderr, "symbiosis-connect-check: %v\n", problem)
 		return
 	}
-	const mailWarning = 2<<3 | 4 // RFC 5424, section 6.2.1: facility mail, severity warning
-	c, err := net.DialTimeout("unixgram", "/dev/log", 50*time.Millisecond)
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	c.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-	text := strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, problem.Error())
-	fmt.Fprintf(c, "<%d>%s symbiosis-connect-check[%d]: check skipped: %s", mailWarning,
-		time.Now().Format(time.Stamp), os.Getpid(), text)
+	syslog.Send(syslog.Socket, syslog.MailWarning, "symbiosis-connect-check", "check skipped: "+problem.Error())
 }

@@ -2,6 +2,8 @@ package blacklist
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"time"
 )
 
@@ -42,6 +44,9 @@ func DropIndex(ctx context.Context, path string) (bool, error) {
 		dropped = err == nil
 		return err
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	return dropped && err == nil, err
 }
 

@@ -70,7 +70,7 @@ func kept(t *testing.T, path string) map[string]int64 {
 // row and counts none twice, and the next run finishes the work.
 // BLACKLIST_KILLS sets the number of kills.
 func TestKilledAtAnyMoment(t *testing.T) {
-	kills := 40
+	kills := 16
 	if s := os.Getenv("BLACKLIST_KILLS"); s != "" {
 		var err error
 		if kills, err = strconv.Atoi(s); err != nil {

@@ -1,0 +1,65 @@
+package firewall
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"symbiosis-connect-acl/internal/address"
+)
+
+func key(t *testing.T, s string) address.Key {
+	t.Helper()
+	k, err := address.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"192.0.2.1.auto": "25\n465\n", "192.0.2.0|28": "", "2001:db8:1:2::|64.auto": "all\n", "2001:db8:1:3::5": "22",
+		"README": "no address", "192.0.2.999": "", ".192.0.2.1": "",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := Read(dir)
+	if err != nil || len(all) != 4 {
+		t.Fatalf("got %v, %v; want 4 entries", all, err)
+	}
+	for _, tt := range []struct {
+		addr      string
+		n         int
+		automatic bool
+		ports     int
+	}{
+		{"192.0.2.1", 2, true, 2}, {"192.0.2.2", 1, false, 0}, {"192.0.2.99", 0, false, 0},
+		{"2001:db8:1:2::77", 1, true, 0}, {"2001:db8:1:3::9", 1, false, 1},
+	} {
+		got := all.Lookup(key(t, tt.addr))
+		auto, ports := false, 0
+		for _, e := range got {
+			auto = auto || e.Automatic
+			ports = max(ports, len(e.Ports))
+		}
+		if len(got) != tt.n || auto != tt.automatic || ports != tt.ports {
+			t.Errorf("%s: got %+v", tt.addr, got)
+		}
+	}
+	for _, want := range []bool{true, false} {
+		if removed, err := RemoveAutomatic(dir, key(t, "2001:db8:1:2::1")); removed != want || err != nil {
+			t.Errorf("RemoveAutomatic = %v, %v; want %v", removed, err, want)
+		}
+	}
+	// What the administrator wrote stays.
+	if removed, err := RemoveAutomatic(dir, key(t, "2001:db8:1:3::5")); removed || err != nil {
+		t.Errorf("a manual entry: %v, %v", removed, err)
+	}
+	if none, err := Read(filepath.Join(dir, "nowhere")); none != nil || err != nil {
+		t.Errorf("an absent directory: %v, %v", none, err)
+	}
+}
