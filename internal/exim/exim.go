@@ -333,30 +333,67 @@ func (x Installation) id(file, name string) (uint32, error) {
 	return 0, fmt.Errorf("%s has no entry for %q", path, name)
 }
 
-// Running reports whether the Exim daemon of this root runs, by its process
-// number file.
+// Running reports whether the Exim daemon of this root runs: by its process
+// number file, or else by looking at every process, because the directory of
+// that file does not outlive a restart of the machine and not every way to
+// start Exim makes it.
 func (x Installation) Running() (pid int, ok bool) {
-	data, err := os.ReadFile(filepath.Join(x.Root, "run/exim4/exim.pid"))
+	if data, err := os.ReadFile(filepath.Join(x.Root, "run/exim4/exim.pid")); err == nil {
+		if pid, err = strconv.Atoi(strings.TrimSpace(string(data))); err == nil && pid > 0 && x.isDaemon(pid) {
+			return pid, true
+		}
+	}
+	all, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0, false
 	}
-	pid, err = strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil || pid < 1 {
-		return 0, false
+	for _, e := range all {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && x.isDaemon(pid) {
+			return pid, true
+		}
 	}
-	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
-		return 0, false
+	return 0, false
+}
+
+// isDaemon reports whether the process is an Exim of this root that listens,
+// and not one of its children. Without /proc, being there has to do.
+func (x Installation) isDaemon(pid int) bool {
+	if _, err := os.Stat("/proc/self"); err != nil {
+		err := syscall.Kill(pid, 0)
+		return err == nil || errors.Is(err, syscall.EPERM)
 	}
-	// The number may have been given to another process since, or be that of
-	// a daemon in another root. Without /proc, the number has to do.
-	dir := filepath.Join("/proc", strconv.Itoa(pid))
-	if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil && !strings.HasPrefix(string(comm), "exim") {
-		return 0, false
+	if !isExim(pid) {
+		return false
 	}
-	if root, err := os.Readlink(filepath.Join(dir, "root")); err == nil && root != x.Root {
-		return 0, false
+	listens := false
+	cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	for _, arg := range strings.Split(string(cmdline), "\x00") {
+		listens = listens || arg == "-bd" || arg == "-bdf"
 	}
-	return pid, true
+	root, err := os.Stat(fmt.Sprintf("/proc/%d/root/", pid))
+	if err != nil || !listens {
+		return false
+	}
+	ours, err := os.Stat(x.Root)
+	if err != nil || !os.SameFile(root, ours) {
+		return false
+	}
+	return !isExim(parent(pid))
+}
+
+func isExim(pid int) bool {
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return err == nil && strings.HasPrefix(string(comm), "exim4")
+}
+
+func parent(pid int) int {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	if f := strings.Fields(rest); len(f) > 1 {
+		n, _ := strconv.Atoi(f[1])
+		return n
+	}
+	return 0
 }
 
 func oneLine(out []byte) string {

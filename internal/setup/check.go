@@ -41,6 +41,17 @@ func (l Level) String() string { return [...]string{"OK", "WARN", "FAIL"}[l] }
 // MarshalText spells the level as String does.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
+// UnmarshalText reads what MarshalText writes.
+func (l *Level) UnmarshalText(text []byte) error {
+	for _, level := range []Level{OK, WARN, FAIL} {
+		if string(text) == level.String() {
+			*l = level
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no level: OK, WARN or FAIL", text)
+}
+
 // A Finding is one thing that Check has looked at.
 type Finding struct {
 	Level  Level  `json:"level"`

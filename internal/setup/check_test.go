@@ -1,0 +1,272 @@
+package setup
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"symbiosis-connect-acl/tests/lab"
+)
+
+// install makes a package of our files and lets dpkg install it, without the
+// maintainer scripts, which the tests of the real package are for.
+func install(t *testing.T, r *lab.Root) {
+	t.Helper()
+	tree := t.TempDir()
+	stage := func(from, to string, mode os.FileMode) {
+		data, err := os.ReadFile(from)
+		must(t, err)
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(tree, to)), 0o755))
+		must(t, os.WriteFile(filepath.Join(tree, to), data, mode))
+	}
+	source := lab.SourceDir()
+	var conffiles []string
+	must(t, filepath.WalkDir(filepath.Join(source, "symbiosis.d"), func(p string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(source, p)
+		conffiles = append(conffiles, "/etc/exim4/"+rel)
+		stage(p, "etc/exim4/"+rel, 0o644)
+		return err
+	}))
+	stage(filepath.Join(source, "debian/cron.d"), "etc/cron.d/symbiosis-connect-acl", 0o644)
+	conffiles = append(conffiles, "/etc/cron.d/symbiosis-connect-acl")
+	share := "usr/share/symbiosis-connect-acl/"
+	stage(filepath.Join(source, "patterns.d/exim4.patterns"), share+"patterns.d/exim4.patterns", 0o644)
+	stage(filepath.Join(source, "debian/marker.conf"), share+"marker.conf", 0o644)
+	stage(filepath.Join(source, "debian/refused-helo-names"), share+"refused-helo-names", 0o644)
+	check := filepath.Join(tree, "usr/sbin/symbiosis-connect-check")
+	sh(t, "go", "build", "-C", source, "-tags", "netgo,osusergo,sqlite_omit_load_extension",
+		"-ldflags", "-linkmode external -extldflags -static", "-o", check, "./cmd/symbiosis-connect-check")
+	must(t, os.MkdirAll(filepath.Join(tree, "DEBIAN"), 0o755))
+	must(t, os.WriteFile(filepath.Join(tree, "DEBIAN/conffiles"), []byte(strings.Join(conffiles, "\n")+"\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(tree, "DEBIAN/control"), []byte(
+		"Package: symbiosis-connect-acl\nVersion: 0\nArchitecture: all\nMaintainer: a test <test@example.org>\nDescription: files only\n"), 0o644))
+	deb := r.Path("tmp/files.deb")
+	must(t, os.Chmod(tree, 0o755))
+	sh(t, "dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, deb)
+	r.Run("dpkg", "--install", "/tmp/files.deb")
+	must(t, os.Remove(deb))
+}
+
+func sh(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// The doctor finds each thing that is wrong, calls it by its name, and finds
+// nothing where all is well.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	lab.SkipUnlessReady(t)
+	r := lab.NewRoot(t, lab.DefaultSuite, "symbiosis")
+	install(t, r)
+	n := lab.NewNet(t)
+	d := lab.StartDNS(t, n)
+	lists := []string{"zen.spamhaus.org", "b.barracudacentral.org", "bl.spamcop.net"}
+	for _, zone := range lists {
+		d.List(t, zone, "127.0.0.2", "127.0.0.2", "test entry")
+		d.List(t, zone, "::ffff:7f00:2", "127.0.0.2", "test entry")
+	}
+	opt, _ := options(t, r)
+	must(t, Apply(context.Background(), opt))
+	now := time.Now().Unix()
+	r.Write("tmp/make.sql", "CREATE TABLE blacklist (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL);"+
+		fmt.Sprintf("INSERT INTO blacklist VALUES('203.0.113.7',%d,30);", now)+
+		"CREATE INDEX symbiosis_connect_acl_ip ON blacklist(ip,count);", 0o644)
+	db := r.Path("var/lib/symbiosis/firewall-blacklist-count.db")
+	sh(t, "sh", "-c", "sqlite3 "+db+" < "+r.Path("tmp/make.sql"))
+	must(t, os.Remove(r.Path("tmp/make.sql")))
+	lab.StartExim(t, r, n)
+
+	// In the server's namespace, where the resolver is.
+	check := func() []Finding {
+		t.Helper()
+		cmd := exec.Command("ip", "netns", "exec", n.Server, os.Args[0], "setup-tool", "check", r.Dir)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		var all []Finding
+		must(t, json.Unmarshal(out, &all))
+		return all
+	}
+	// Whether the machine's clock is kept right is not ours to say.
+	worst := func(all []Finding, topic string) Finding {
+		found := Finding{Topic: topic}
+		for _, f := range all {
+			if (topic == "" && f.Topic != "clock" || f.Topic == topic) && f.Level >= found.Level {
+				found = f
+			}
+		}
+		return found
+	}
+
+	before := snapshot(t, r, true)
+	all := check()
+	same(t, "check changes something", before, snapshot(t, r, true), "/var/log/exim4/mainlog", "/tmp", "/etc/exim4")
+	if f := worst(all, ""); f.Level != OK {
+		t.Fatalf("all is well, but: %+v", f)
+	}
+	topics := map[string]bool{}
+	for _, f := range all {
+		topics[f.Topic] = true
+	}
+	for _, topic := range []string{"platform", "configuration", "snippets", "build", "daemon", "values", "logging", "door", "files", "database", "helper", "lists", "patterns", "clock", "cron"} {
+		if !topics[topic] {
+			t.Errorf("nothing is said about %s", topic)
+		}
+	}
+
+	local := func(t *testing.T, lines string) {
+		r.Write("etc/exim4/symbiosis.d/00-main/22-connect-check-local", lines+"\n", 0o644)
+		r.Make("exim4.conf")
+		// What changed is the subject, not that Exim has not been restarted.
+		must(t, os.Chtimes(r.Path("etc/exim4/exim4.conf"), time.Unix(now, 0), time.Unix(now, 0)))
+	}
+	whitelist := r.Path("etc/exim4/whitelist_connect_hosts")
+	rule := r.Snippet("10-acl/10-acl-check-connect/60-check-dnsbls")
+	for _, c := range []struct {
+		name, topic string
+		level       Level
+		text        string
+		breaks      func(t *testing.T)
+	}{
+		{"a misspelt state", "values", FAIL, `CONNECT_STATE_HISTORY is "enfroce"`, func(t *testing.T) { local(t, "CONNECT_STATE_HISTORY == enfroce") }},
+		{"a bad rate", "values", FAIL, "CHECK_CONNECT_RATELIMIT", func(t *testing.T) { local(t, "CHECK_CONNECT_RATELIMIT == ten / 15m") }},
+		{"bad ports", "values", FAIL, "CONNECT_PORTS_DNSBLS", func(t *testing.T) { local(t, "CONNECT_PORTS_DNSBLS == 25, 587") }},
+		{"a bad deadline", "values", FAIL, "CHECK_CONNECT_DNSBL_TIMEOUT", func(t *testing.T) { local(t, "CHECK_CONNECT_DNSBL_TIMEOUT == 2") }},
+		{"learning", "values", WARN, "only learns", func(t *testing.T) { local(t, "CONNECT_STATE_SUITE == learn") }},
+		{"a list with a syntax error", "lists", FAIL, "expected a ] after the [", func(t *testing.T) { local(t, "CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org=127.0.0.[2") }},
+		{"a dead list", "lists", WARN, "gone.example", func(t *testing.T) { local(t, "CHECK_CONNECT_IP_DNSBLS == gone.example=127.0.0.2") }},
+		{"a list of everyone", "lists", FAIL, "world.example", func(t *testing.T) {
+			d.Behave("world.example", lab.AlwaysA("127.0.0.2"))
+			t.Cleanup(func() { d.Behave("world.example", nil) })
+			local(t, "CHECK_CONNECT_IP_DNSBLS == world.example=127.0.0.2")
+		}},
+		{"everyone refused", "door", FAIL, "550", func(t *testing.T) {
+			d.Behave("world.example", lab.AlwaysA("127.0.0.2"))
+			t.Cleanup(func() { d.Behave("world.example", nil) })
+			local(t, "CHECK_CONNECT_IP_DNSBLS == world.example=127.0.0.2")
+		}},
+		{"the selector that the patterns need", "logging", WARN, "smtp_protocol_error", func(t *testing.T) {
+			local(t, "CONNECT_LOG_SELECTOR_EXTRA == +subject")
+			r.Write("etc/exim4/symbiosis.d/00-main/25-logging", strings.Replace(r.Read("etc/exim4/symbiosis.d/00-main/25-logging"), "+smtp_protocol_error", "-smtp_protocol_error", -1), 0o644)
+			r.Make("exim4.conf")
+		}},
+		{"a snippet not built in", "build", WARN, "not what", func(t *testing.T) {
+			r.Write("etc/exim4/symbiosis.d/00-main/22-connect-check-local", "SYMBIOSIS_INCIDENT_THRESHOLD == 30\n", 0o644)
+		}},
+		{"an edited snippet", "snippets", WARN, "edited: 10-acl/10-acl-check-connect/60-check-dnsbls", func(t *testing.T) {
+			r.Append("etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/60-check-dnsbls", "# mine\n")
+		}},
+		{"a snippet switched off", "snippets", WARN, "switched off", func(t *testing.T) { must(t, os.Rename(rule, rule+".disabled")) }},
+		{"a new version waiting", "snippets", WARN, "waits", func(t *testing.T) { must(t, os.WriteFile(rule+".dpkg-dist", nil, 0o644)) }},
+		{"rules not in force", "configuration", FAIL, "not in force", func(t *testing.T) {
+			must(t, os.Remove(r.Path("usr/share/symbiosis-connect-acl/marker.conf")))
+		}},
+		{"a configuration that is none", "configuration", FAIL, "does not take", func(t *testing.T) { r.Write("etc/exim4/exim4.conf", "nonsense = 1\n", 0o644) }},
+		{"an interrupted run", "setup", WARN, "did not come to its end", func(t *testing.T) { must(t, os.MkdirAll(r.Path("var/lib/symbiosis-connect-acl/journal"), 0o700)) }},
+		{"no database", "database", WARN, "does not exist", func(t *testing.T) { must(t, os.Remove(db)) }},
+		{"a database for root only", "database", FAIL, "cannot be read by Debian-exim", func(t *testing.T) { must(t, os.Chmod(db, 0o600)) }},
+		{"no index", "database", WARN, "no index", func(t *testing.T) { sh(t, "sqlite3", db, "DROP INDEX symbiosis_connect_acl_ip") }},
+		{"no database at all", "database", FAIL, "", func(t *testing.T) { must(t, os.WriteFile(db, []byte(strings.Repeat("nonsense", 1000)), 0o644)) }},
+		{"a firewall that has stopped", "database", WARN, "days ago", func(t *testing.T) {
+			long := time.Now().Add(-30 * 24 * time.Hour)
+			must(t, os.Chtimes(db, long, long))
+		}},
+		{"no helper", "helper", FAIL, "no such file", func(t *testing.T) { must(t, os.Remove(r.Path("usr/sbin/symbiosis-connect-check"))) }},
+		{"a helper that does not run", "helper", FAIL, "does not run", func(t *testing.T) { must(t, os.Chmod(r.Path("usr/sbin/symbiosis-connect-check"), 0o600)) }},
+		{"a white list for root only", "files", FAIL, "cannot be read", func(t *testing.T) { must(t, os.WriteFile(whitelist, []byte("192.0.2.1\n"), 0o600)) }},
+		{"a white list with a name", "files", WARN, "whitelist_connect_hosts:3", func(t *testing.T) {
+			must(t, os.WriteFile(whitelist, []byte("192.0.2.1\n\"2001:db8::/32\": yes\nmail.example.org\n2001:db8::5\n"), 0o644))
+		}},
+		{"no patterns", "patterns", WARN, "not in", func(t *testing.T) {
+			must(t, os.Remove(r.Path("etc/symbiosis/firewall/patterns.d/exim4.patterns")))
+		}},
+		{"a superseded pattern", "patterns", WARN, "supersedes", func(t *testing.T) {
+			r.Append("etc/symbiosis/firewall/patterns.d/exim4.patterns", `\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.$`+"\n")
+		}},
+		{"no cron job", "cron", WARN, "not there", func(t *testing.T) { must(t, os.Remove(r.Path("etc/cron.d/symbiosis-connect-acl"))) }},
+		{"a bad setting", "settings", FAIL, "write yes or no", func(t *testing.T) {
+			r.Write("etc/default/symbiosis-connect-acl", "CONNECT_ACL_PATTERNS=perhaps\n", 0o644)
+		}},
+		{"a configuration newer than the daemon", "daemon", WARN, "before its configuration", func(t *testing.T) {
+			later := time.Now().Add(time.Hour)
+			must(t, os.Chtimes(r.Path("etc/exim4/exim4.conf"), later, later))
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			undo := keepFiles(t, r)
+			defer undo()
+			c.breaks(t)
+			f := worst(check(), c.topic)
+			if f.Level != c.level || !strings.Contains(f.Text, c.text) || f.Remedy == "" {
+				t.Errorf("%+v; want %s with %q and a remedy", f, c.level, c.text)
+			}
+		})
+	}
+	if f := worst(check(), ""); f.Level != OK {
+		t.Errorf("all is well again, but: %+v", f)
+	}
+}
+
+// keepFiles remembers the files that a case may break, and gives the way back.
+func keepFiles(t *testing.T, r *lab.Root) (undo func()) {
+	t.Helper()
+	saved := filepath.Join(t.TempDir(), "saved")
+	dirs := []string{"etc/exim4", "etc/default", "etc/cron.d", "etc/symbiosis", "var/lib/symbiosis", "var/lib/symbiosis-connect-acl", "usr/share/symbiosis-connect-acl", "usr/sbin/symbiosis-connect-check"}
+	for _, d := range dirs {
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(saved, d)), 0o755))
+		sh(t, "cp", "-a", r.Path(d), filepath.Join(saved, d))
+	}
+	return func() {
+		for _, d := range dirs {
+			must(t, os.RemoveAll(r.Path(d)))
+			sh(t, "cp", "-a", filepath.Join(saved, d), r.Path(d))
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRoot(t, lab.DefaultSuite, "sympl")
+	opt, _ := options(t, r)
+	s, err := Status(ctx, opt)
+	must(t, err)
+	if s.Platform != "sympl" || s.Applied || s.InForce || s.PatternsFile != "" || s.Since != "" {
+		t.Errorf("before: %+v", s)
+	}
+	must(t, Apply(ctx, opt))
+	s, err = Status(ctx, opt)
+	must(t, err)
+	if !s.Applied || !s.InForce || s.PatternsFile != "/etc/sympl/firewall/patterns.d/exim4.patterns" ||
+		s.LogSelector != "+tls_sni" || len(s.LogSnippets) != 1 || s.LogSnippets[0] != "/etc/exim4/sympl.d/00-main/50-tls-options" || s.Since == "" {
+		t.Errorf("applied: %+v", s)
+	}
+	if s, err = Status(ctx, Options{Root: t.TempDir()}); err != nil || s.Platform != "" {
+		t.Errorf("no platform: %+v, %v", s, err)
+	}
+}
+
+func TestStrangeHost(t *testing.T) {
+	for line, want := range map[string]bool{
+		"": false, "# x": false, "192.0.2.1": false, " 192.0.2.0/24  # home": false, "2001:db8::5": false,
+		"2001:db8::/32": false, `"2001:db8::5": yes`: false, "192.0.2.1: yes": false,
+		"mail.example.org": true, "192.0.2": true, "192.0.2.0/33": true, "*": true,
+	} {
+		if _, got := strangeHost(line); got != want {
+			t.Errorf("%q: %v; want %v", line, got, want)
+		}
+	}
+}
