@@ -64,12 +64,21 @@ func app() *cli.App {
 		}
 		return opt
 	}
-	return &cli.App{
+	// A wrong flag is one line, not a page of help.
+	usageError := func(_ *cli.Context, err error, _ bool) error { return fmt.Errorf("%w: see --help", err) }
+	commands := &cli.App{
 		Name:            name(),
 		Usage:           "build the connect rules into Exim, take them out, check them",
 		HideHelpCommand: true,
 		// The errors are printed and turned into exit codes by main.
 		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   usageError,
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("there is no command %q: see --help", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
 		Commands: []*cli.Command{{
 			Name:  "apply",
 			Usage: "build the rules in, test and prove the configuration, and put it in force",
@@ -142,6 +151,11 @@ func app() *cli.App {
 			},
 		}},
 	}
+	for _, c := range commands.Commands {
+		c.HideHelpCommand = true
+		c.OnUsageError = usageError
+	}
+	return commands
 }
 
 func noArguments(c *cli.Context) error {

@@ -297,7 +297,11 @@ func Plan(ctx context.Context, opt Options) ([]Change, error) {
 	if err != nil || !found {
 		return nil, err
 	}
-	pl, err := newRun(p, opt).plan(ctx)
+	r := newRun(p, opt)
+	if _, _, unfinished, _ := journal(r.journalDir()); unfinished {
+		return nil, fmt.Errorf("an earlier run did not come to its end, and the next one will take back what it had changed first: run %s apply or %s remove", r.program(), r.program())
+	}
+	pl, err := r.plan(ctx)
 	return pl.changes, err
 }
 
@@ -618,7 +622,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 		r.note("%s: %s", c.Step, c.Path)
 	}
 	if err := r.exim.BuildDraft(ctx); err != nil {
-		return err
+		return hint(err)
 	}
 	draft, err := os.ReadFile(r.exim.Draft())
 	if err != nil {
@@ -647,6 +651,16 @@ func (r *run) apply(ctx context.Context) (err error) {
 		}
 	}
 	return t.commit()
+}
+
+// hint adds the remedy to an error that only goes with our rules.
+func hint(err error) error {
+	var ce *exim.ConfigError
+	if !errors.As(err, &ce) || !strings.Contains(ce.Message, "set for the second time") {
+		return err
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(ce.Message, `"`), `"`)
+	return fmt.Errorf("%w. %s also stands where this tool cannot see it, in a file that a snippet includes, or in a macro: take it out there", err, name)
 }
 
 func encode(s State) []byte {
