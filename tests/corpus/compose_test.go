@@ -1,0 +1,79 @@
+package corpus
+
+import (
+	"flag"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"symbiosis-connect-acl/internal/patterns"
+)
+
+var update = flag.Bool("update", false, "write the generated files instead of comparing them")
+
+const patternFile = "../../patterns.d/exim4.patterns"
+
+func TestPatternFileIsComposed(t *testing.T) {
+	if *update {
+		if err := os.WriteFile(patternFile, []byte(Compose()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(patternFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != Compose() {
+		t.Error("patterns.d/exim4.patterns is not what Compose gives; run: go test ./tests/corpus -run PatternFile -update")
+	}
+	f, err := patterns.Parse(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Compile(); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Patterns) != len(Rules()) || len(f.Notes) != 0 {
+		t.Errorf("%d patterns for %d rules, notes %v", len(f.Patterns), len(Rules()), f.Notes)
+	}
+	for _, p := range f.Patterns {
+		if p.Engine != patterns.RE2 {
+			t.Errorf("line %d is outside the common subset", p.Line)
+		}
+		if n := regexp.MustCompile(p.Expanded).NumSubexp(); n != 1 {
+			t.Errorf("line %d has %d capture groups", p.Line, n)
+		}
+		if !strings.HasPrefix(p.Source, "^") || !strings.HasSuffix(p.Source, "$") {
+			t.Errorf("line %d is not anchored at both ends", p.Line)
+		}
+	}
+}
+
+// without is a machine built by hand; here it is held against strings.Contains
+// for every text over the characters that matter.
+func TestWithout(t *testing.T) {
+	for _, literal := range []string{": 535", ": too many", "d AUTH"} {
+		re := regexp.MustCompile("^" + without(literal) + "$")
+		alphabet := "x" + literal[:4]
+		var try func(s string, depth int)
+		bad := 0
+		try = func(s string, depth int) {
+			for _, text := range []string{s, s + literal, literal + s, s + literal[:len(literal)-1] + s, s + literal[:3] + literal + s} {
+				if re.MatchString(text) == strings.Contains(text, literal) {
+					bad++
+				}
+			}
+			if depth == 0 {
+				return
+			}
+			for i := range alphabet {
+				try(s+alphabet[i:i+1], depth-1)
+			}
+		}
+		try("", 5)
+		if bad > 0 {
+			t.Errorf("%q: wrong for %d texts", literal, bad)
+		}
+	}
+}

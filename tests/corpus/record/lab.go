@@ -1,0 +1,509 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"symbiosis-connect-acl/internal/address"
+)
+
+// A selectorSet is one way that an administrator has set up Exim's logging.
+type selectorSet struct {
+	name     string
+	selector string
+	options  string // further lines of the main section
+	syslog   bool
+	learn    bool // the suite refuses nobody: the HELO rule does not protect the log
+	full     bool // play every scenario, not only the core
+}
+
+// The suite's own logging snippet adds what the patterns need. The sets say
+// what the administrator has beyond or instead of it.
+var selectorSets = []selectorSet{
+	{name: "none"},
+	{name: "suite", selector: "+tls_sni +smtp_protocol_error", full: true},
+	{name: "learn", selector: "+tls_sni +smtp_protocol_error", full: true, learn: true},
+	{name: "incoming_port", selector: "+smtp_protocol_error +incoming_port"},
+	{name: "incoming_interface", selector: "+smtp_protocol_error +incoming_interface"},
+	{name: "pid", selector: "+smtp_protocol_error +pid"},
+	{name: "millisec", selector: "+smtp_protocol_error +millisec"},
+	{name: "smtp_protocol_error", selector: "+smtp_protocol_error"},
+	{name: "smtp_syntax_error", selector: "+smtp_protocol_error +smtp_syntax_error"},
+	{name: "tls_sni", selector: "+tls_sni"},
+	{name: "smtp_mailauth", selector: "+smtp_protocol_error +smtp_mailauth"},
+	{name: "all", selector: "+all", full: true},
+	{name: "port_interface_pid", selector: "+smtp_protocol_error +tls_sni +tls_peerdn +incoming_port +incoming_interface +pid"},
+	{name: "timezone", selector: "+smtp_protocol_error +millisec +pid", options: "log_timezone = yes\n"},
+	{name: "syslog", selector: "+smtp_protocol_error", options: "log_file_path = syslog\nsyslog_duplication = no\n", syslog: true},
+	{name: "syslog_bare", selector: "+smtp_protocol_error +pid", options: "log_file_path = syslog\nsyslog_duplication = no\nsyslog_timestamp = no\n", syslog: true},
+}
+
+// A lab is one Exim: a version, a selector set, and a tree to run in.
+type lab struct {
+	version, lower, dir string
+	set                 selectorSet
+	repo, extra, helper string
+
+	root   string // the overlay in which Exim runs
+	daemon *exec.Cmd
+	stderr bytes.Buffer
+
+	mu    sync.Mutex    // guards sys
+	sys   []byte        // what came to /dev/log, as rsyslog writes it to a file
+	marks chan struct{} // our own messages to /dev/log, as they come back
+	pos   int           // how much of the log has been taken
+}
+
+func (l *lab) play(only string) (records []record, err error) {
+	if err := l.build(); err != nil {
+		return nil, err
+	}
+	if err := l.start(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		err = errors.Join(err, l.stop())
+	}()
+	for i, s := range scenarios() {
+		if !strings.Contains(s.name, only) || !(s.core || l.set.full) {
+			continue
+		}
+		peer := s.peer
+		if peer == "" {
+			peer = fmt.Sprintf("45.%d.%d.%d", 80+i/200, i%200+1, i%250+2)
+			if s.v6 {
+				peer = fmt.Sprintf("2a0e:%x:%x:12::%x", 0x100+i, i+1, i+0x25)
+			}
+		}
+		if s.early {
+			peer = strings.Replace(strings.Replace(peer, "45.", "46.", 1), "2a0e:", "2a0f:", 1)
+		}
+		c := &client{peer: peer, v6: strings.Contains(peer, ":")}
+		if s.prepare != nil {
+			if err := s.prepare(l, peer); err != nil {
+				return nil, fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+		for n := 0; n < max(1, s.times); n++ {
+			c.attempt(s.play)
+		}
+		if c.err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, c.err)
+		}
+		lines, err := l.settled(s.until)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		want := s.want
+		if l.set.learn {
+			want = "?"
+		} else if s.wantOf != nil {
+			want = s.wantOf(lines)
+		} else if s.wantIn != nil {
+			want = s.wantIn(l.set)
+		}
+		if len(lines) == 0 {
+			lines = []string{""} // an offence that Exim does not log is one that no pattern can count
+		}
+		peer = c.peer
+		for _, line := range lines {
+			records = append(records, record{l.version, l.set.name, s.name, s.kind, peer, want, line})
+		}
+	}
+	return records, nil
+}
+
+// build lays the fixture tree, the suite's snippets and the recorder's own
+// changes over the Debian root.
+func (l *lab) build() error {
+	l.root = filepath.Join(l.dir, "root")
+	upper, work := filepath.Join(l.dir, "upper"), filepath.Join(l.dir, "work")
+	for _, d := range []string{l.dir, l.root} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	// A file system of its own, because an overlay cannot lie on another one.
+	if err := syscall.Mount("tmpfs", l.dir, "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("tmpfs: %w", err)
+	}
+	for _, d := range []string{l.root, upper, work} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := syscall.Mount("overlay", l.root, "overlay", 0, "lowerdir="+l.lower+",upperdir="+upper+",workdir="+work); err != nil {
+		return fmt.Errorf("overlay: %w", err)
+	}
+	for _, d := range []string{"etc/ssl", "etc/exim4", "srv", "var/lib/symbiosis", "usr/sbin", "dev", "proc"} {
+		if err := os.MkdirAll(filepath.Join(l.root, d), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := syscall.Mount("proc", filepath.Join(l.root, "proc"), "proc", 0, ""); err != nil {
+		return fmt.Errorf("proc: %w", err)
+	}
+	if err := syscall.Mount("tmpfs", filepath.Join(l.root, "dev"), "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("dev: %w", err)
+	}
+	for name, minor := range map[string]uint64{"null": 3, "zero": 5, "random": 8, "urandom": 9} {
+		path := filepath.Join(l.root, "dev", name)
+		if err := syscall.Mknod(path, syscall.S_IFCHR|0o666, int(1<<8|minor)); err != nil {
+			return err
+		}
+		if err := os.Chmod(path, 0o666); err != nil {
+			return err
+		}
+	}
+	fixture := filepath.Join(l.repo, "tests/fixture/symbiosis")
+	if err := copyTree(fixture, l.root); err != nil {
+		return err
+	}
+	tree := filepath.Join(l.root, "etc/exim4/symbiosis.d")
+	for _, from := range []string{filepath.Join(l.repo, "symbiosis.d"), l.extra} {
+		if from == "" {
+			continue
+		}
+		if err := copyTree(from, tree); err != nil {
+			return err
+		}
+	}
+	if out, err := exec.Command("chroot", l.root, "chown", "-R", "Debian-exim", "/srv").CombinedOutput(); err != nil {
+		return fmt.Errorf("chown: %w: %s", err, out)
+	}
+	if err := l.writeConfig(tree); err != nil {
+		return err
+	}
+	if err := writeCertificate(filepath.Join(l.root, "etc/ssl")); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(l.root, "etc/resolv.conf"), []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
+		return err
+	}
+	helper, err := os.ReadFile(l.helper)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(l.root, "usr/sbin/symbiosis-connect-check"), helper, 0o755); err != nil {
+		return err
+	}
+	share := filepath.Join(l.root, "usr/share/symbiosis-connect-acl")
+	names, err := os.ReadFile(filepath.Join(l.repo, "debian/refused-helo-names"))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(os.MkdirAll(share, 0o755), os.WriteFile(filepath.Join(share, "refused-helo-names"), names, 0o644)); err != nil {
+		return err
+	}
+	return l.sql("CREATE TABLE blacklist (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL)")
+}
+
+func (l *lab) sql(statement string) error {
+	db := filepath.Join(l.root, "var/lib/symbiosis/firewall-blacklist-count.db")
+	if out, err := exec.Command("sqlite3", db, statement).CombinedOutput(); err != nil {
+		return fmt.Errorf("sqlite3: %w: %s", err, out)
+	}
+	return os.Chmod(db, 0o644)
+}
+
+// offend gives a host a history in the count database.
+func (l *lab) offend(peer string) error {
+	key, err := address.Parse(peer)
+	if err != nil {
+		return err
+	}
+	return l.sql(fmt.Sprintf("INSERT INTO blacklist VALUES ('%s', strftime('%%s'), 42)", key))
+}
+
+var snippetName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]+$`)
+
+// writeConfig joins the snippets as the platform's Makefile does. The
+// recorder's own changes: the selector set takes the place of the suite's
+// logging, AUTH is advertised on port 587 without TLS too (so that its refusal
+// can be seen), and the limits are those of the scenarios.
+func (l *lab) writeConfig(tree string) error {
+	var paths []string
+	err := filepath.WalkDir(tree, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && snippetName.MatchString(d.Name()) {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	sort.Strings(paths)
+	var b bytes.Buffer
+	b.WriteString("SYMBIOSIS_CONNECT_ACL = yes\n")
+	b.WriteString("primary_hostname = mail.example.org\n")
+	b.WriteString(l.set.options)
+	if l.set.selector != "" {
+		fmt.Fprintf(&b, "log_selector = %s\n", l.set.selector)
+	}
+	for _, p := range paths {
+		text, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		base := filepath.Base(p)
+		switch {
+		case base == "25-logging":
+			continue
+		case strings.Contains(p, "60-authenticators"):
+			text = bytes.ReplaceAll(text, []byte("${if eq{$tls_in_cipher}{}{no}{yes}}"),
+				[]byte("${if or{{!eq{$tls_in_cipher}{}}{eq{$received_port}{587}}}{yes}{no}}"))
+		}
+		b.Write(text)
+		b.WriteByte('\n')
+		if base == "21-connect-check" {
+			b.WriteString("CHECK_CONNECT_IP_DNSBLS == bl.example.net=127.0.0.2\n")
+			if l.set.learn {
+				b.WriteString("CONNECT_STATE_SUITE == learn\n")
+			}
+			// Only the scenarios that are about it wait for the greeting.
+			b.WriteString("CONNECT_GREETING_DELAY == ${if match{$sender_host_address}{\\N^(46|2a0f)\\N}{1}{0}}\n")
+		}
+	}
+	return os.WriteFile(filepath.Join(l.root, "etc/exim4/exim4.conf"), b.Bytes(), 0o644)
+}
+
+func (l *lab) start() error {
+	if l.set.syslog {
+		if err := l.listenSyslog(); err != nil {
+			return err
+		}
+	}
+	l.daemon = exec.Command("/usr/sbin/exim4", "-bdf")
+	l.daemon.SysProcAttr = &syscall.SysProcAttr{Chroot: l.root, Pdeathsig: syscall.SIGKILL}
+	l.daemon.Dir = "/"
+	l.daemon.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	l.daemon.Stdout, l.daemon.Stderr = &l.stderr, &l.stderr
+	if err := l.daemon.Start(); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for _, port := range []string{"25", "587"} {
+		for {
+			c, err := net.DialTimeout("tcp", "127.0.0.1:"+port, time.Second)
+			if err == nil {
+				io.WriteString(c, "QUIT\r\n")
+				io.Copy(io.Discard, c)
+				c.Close()
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("Exim does not listen on %s: %s", port, l.stderr.String())
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	_, err := l.settled("")
+	return err
+}
+
+func (l *lab) stop() error {
+	var err error
+	if l.daemon != nil && l.daemon.Process != nil {
+		l.daemon.Process.Signal(syscall.SIGTERM)
+		l.daemon.Wait()
+	}
+	for _, m := range []string{"root/dev", "root/proc", "root", ""} {
+		err = errors.Join(err, syscall.Unmount(filepath.Join(l.dir, m), syscall.MNT_DETACH))
+	}
+	return err
+}
+
+// settled waits until Exim has no connection left and, if text is not empty,
+// until it has logged text, and returns the lines logged since the last call.
+func (l *lab) settled(text string) ([]string, error) {
+	deadline := time.Now().Add(60 * time.Second)
+	children := fmt.Sprintf("/proc/%d/task/%d/children", l.daemon.Process.Pid, l.daemon.Process.Pid)
+	for {
+		busy, err := os.ReadFile(children)
+		if err != nil {
+			return nil, fmt.Errorf("Exim has ended: %w: %s", err, l.stderr.String())
+		}
+		if len(bytes.TrimSpace(busy)) == 0 {
+			if l.set.syslog {
+				if err := l.mark(); err != nil {
+					return nil, err
+				}
+			}
+			new, err := l.log()
+			if err != nil {
+				return nil, err
+			}
+			if text == "" || strings.Contains(string(new), text) {
+				l.pos += len(new)
+				if len(new) == 0 {
+					return nil, nil
+				}
+				return strings.Split(strings.TrimSuffix(string(new), "\n"), "\n"), nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("still not settled after a minute (busy %q)", busy)
+		}
+		time.Sleep(3 * time.Millisecond)
+	}
+}
+
+func (l *lab) log() ([]byte, error) {
+	if l.set.syslog {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return bytes.Clone(l.sys[l.pos:]), nil
+	}
+	f, err := os.Open(filepath.Join(l.root, "var/log/exim4/mainlog"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if _, err := f.Seek(int64(l.pos), io.SeekStart); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(f)
+}
+
+// listenSyslog takes what Exim sends to /dev/log and writes it as rsyslog's
+// traditional file format does, control characters escaped as rsyslog escapes
+// them.
+func (l *lab) listenSyslog() error {
+	path := filepath.Join(l.root, "dev/log")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		return err
+	}
+	l.marks = make(chan struct{}, 1)
+	go func() {
+		buf := make([]byte, 1<<16)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			msg := buf[:n]
+			if string(msg) == markText {
+				l.marks <- struct{}{}
+				continue
+			}
+			if i := bytes.IndexByte(msg, '>'); i > 0 && msg[0] == '<' {
+				msg = msg[i+1:]
+			}
+			var line bytes.Buffer
+			if len(msg) > 16 {
+				line.Write(msg[:16]) // "Nov 23 12:00:00 "
+				line.WriteString("mail ")
+				msg = msg[16:]
+			}
+			for _, c := range bytes.TrimRight(msg, "\n") {
+				if c < 32 {
+					fmt.Fprintf(&line, "#%03o", c)
+				} else {
+					line.WriteByte(c)
+				}
+			}
+			line.WriteByte('\n')
+			l.mu.Lock()
+			l.sys = append(l.sys, line.Bytes()...)
+			l.mu.Unlock()
+		}
+	}()
+	return nil
+}
+
+// mark waits until all that Exim has sent to /dev/log has been read: a message
+// of our own comes after it.
+func (l *lab) mark() error {
+	conn, err := net.Dial("unixgram", filepath.Join(l.root, "dev/log"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(markText)); err != nil {
+		return err
+	}
+	select {
+	case <-l.marks:
+		return nil
+	case <-time.After(20 * time.Second):
+		return errors.New("nobody reads /dev/log")
+	}
+}
+
+const markText = "<0>MARK"
+
+func writeCertificate(dir string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mail.example.org"},
+		DNSNames: []string{"mail.example.org"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	for name, block := range map[string]*pem.Block{
+		"ssl.crt": {Type: "CERTIFICATE", Bytes: cert},
+		"ssl.key": {Type: "PRIVATE KEY", Bytes: raw},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		if d.IsDir() {
+			return os.MkdirAll(target, 0o755)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, data, 0o644)
+	})
+}
