@@ -50,7 +50,7 @@ func runDB(args []string) (code int, done bool) {
 			name = name[1:]
 		}
 		switch {
-		case name == "-help" || name == "-h":
+		case name == "-help" || name == "-h" || name == "-generate-bash-completion":
 			return 0, false
 		case name == "-verbose":
 			verbose = true

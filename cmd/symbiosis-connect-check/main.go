@@ -19,10 +19,11 @@ func main() {
 		}
 	}
 	app := &cli.App{
-		Name:            "symbiosis-connect-check",
-		Usage:           "answer Exim's questions about a connecting host",
-		HideHelpCommand: true,
-		Commands:        []*cli.Command{dbCommand(), dnsblCommand()},
+		Name:                 "symbiosis-connect-check",
+		Usage:                "answer Exim's questions about a connecting host",
+		HideHelpCommand:      true,
+		EnableBashCompletion: true,
+		Commands:             []*cli.Command{dbCommand(), dnsblCommand()},
 	}
 	if err := app.Run(os.Args); err != nil {
 		fmt.Fprintf(os.Stderr, "symbiosis-connect-check: %v\n", err)

@@ -1,0 +1,551 @@
+package main
+
+import (
+	"bufio"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/firewall"
+)
+
+// defaultThreshold is that of the connect check as it is shipped.
+const defaultThreshold = 10
+
+func inspection() []*cli.Command {
+	threshold := &cli.Int64Flag{Name: "threshold", Value: defaultThreshold,
+		Usage: "the `COUNT` above which the connect check denies a host: SYMBIOSIS_INCIDENT_THRESHOLD"}
+	return []*cli.Command{
+		{
+			Name: "list", Usage: "list the hosts, the latest offender first",
+			Description: `DENIED says whether the host's count is above the threshold of the connect
+check, FIREWALL whether it is in blacklist.d now: by the administrator or by
+the scan (auto), and for which ports. FIRST is a day, because compaction keeps
+days; REPORTS are the scans that met the host, a compacted day counting once.`,
+			Flags: append([]cli.Flag{
+				&cli.Int64Flag{Name: "min-count", Usage: "only hosts with at least this `COUNT`"},
+				&cli.StringFlag{Name: "since", Usage: "only hosts seen last at or after `TIME`: 2026-03-15, 2026-03-15T12:00:00Z, or 7d, 24h ago"},
+				&cli.StringFlag{Name: "before", Usage: "only hosts seen last before `TIME`"},
+				&cli.StringFlag{Name: "net", Usage: "only hosts in the network `CIDR`"},
+				&cli.BoolFlag{Name: "blocked", Usage: "only hosts that are in the firewall now"},
+				&cli.IntFlag{Name: "top", Usage: "no more than `N` hosts"},
+				&cli.StringFlag{Name: "sort", Value: string(blacklist.ByLast), Usage: "by `ORDER`: last, count, reports, first or address"},
+				&cli.BoolFlag{Name: "reverse", Usage: "the other way round"},
+				&cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table, csv or json"},
+				&cli.BoolFlag{Name: "dnsbl", Usage: "add what the DNS lists say"},
+				threshold,
+			}, dnsblFlags()...),
+			Action: list,
+		},
+		{
+			Name: "show", Usage: "show everything about hosts, with their offences day by day", ArgsUsage: "ADDRESS...",
+			Description: "An address may be spelled in any way; for IPv6 any address of a host's /64 will do.",
+			Flags:       []cli.Flag{threshold},
+			Action:      show,
+		},
+		{
+			Name: "stats", Usage: "show the size and growth of the database, and how long Exim's lookup takes",
+			Flags:  []cli.Flag{&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: text or json"}},
+			Action: stats,
+		},
+	}
+}
+
+// parseTime reads a point in time: a day or a time in UTC, or a distance from now.
+func parseTime(s string, now time.Time) (time.Time, error) {
+	if n, ok := strings.CutSuffix(s, "d"); ok {
+		if days, err := strconv.Atoi(n); err == nil && days >= 0 && days < 100000 {
+			return now.Add(-time.Duration(days) * blacklist.Day), nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usagef("%q is no time: write 2026-03-15, 2026-03-15T12:00:00Z, or 7d or 24h for that long ago", s)
+}
+
+// parseNet reads a network, or an address as the network of that host.
+func parseNet(s string) (netip.Prefix, error) {
+	if k, err := address.Parse(s); err == nil {
+		return k.Prefix(), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, usagef("--net: %q is not a network such as 192.0.2.0/24 or 2001:db8::/32", s)
+	}
+	return p.Masked(), nil
+}
+
+func filter(c *cli.Context) (f blacklist.Filter, err error) {
+	now := time.Now()
+	f = blacklist.Filter{MinCount: c.Int64("min-count"), Order: blacklist.Order(c.String("sort")), Top: c.Int("top")}
+	if f.Top < 0 {
+		return f, usagef("--top: %d is less than nothing", f.Top)
+	}
+	if !slices.Contains(blacklist.Orders, f.Order) {
+		return f, usagef("--sort: unknown order %q; known are last, count, reports, first and address", f.Order)
+	}
+	if s := c.String("since"); s != "" {
+		if f.Since, err = parseTime(s, now); err != nil {
+			return f, err
+		}
+	}
+	if s := c.String("before"); s != "" {
+		if f.Before, err = parseTime(s, now); err != nil {
+			return f, err
+		}
+	}
+	if s := c.String("net"); s != "" {
+		if f.Net, err = parseNet(s); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// A record is one host as list gives it in JSON.
+type record struct {
+	Address  string  `json:"address"`
+	Count    int64   `json:"count"`
+	Reports  int64   `json:"reports"`
+	First    string  `json:"first"` // a day
+	Last     string  `json:"last"`
+	Firewall []block `json:"firewall"`
+	Denied   bool    `json:"denied"`
+	DNSBL    *listed `json:"dnsbl,omitempty"`
+
+	key address.Key
+}
+
+type block struct {
+	Net       string   `json:"net"`
+	Automatic bool     `json:"automatic"`
+	Ports     []string `json:"ports"` // null means all
+}
+
+func newRecord(h blacklist.Host, entries firewall.Entries, threshold int64) record {
+	r := record{Address: h.IP, Count: h.Count, Reports: h.Reports, First: h.First.Format(time.DateOnly),
+		Last: h.Last.Format(time.RFC3339), Firewall: []block{}, Denied: h.Count > threshold, key: h.Key}
+	for _, e := range entries.Lookup(h.Key) {
+		net := e.Net.String()
+		if e.Net.IsSingleIP() {
+			net = e.Net.Addr().String()
+		}
+		r.Firewall = append(r.Firewall, block{Net: net, Automatic: e.Automatic, Ports: e.Ports})
+	}
+	return r
+}
+
+func (r record) firewallText() string {
+	var all []string
+	for _, b := range r.Firewall {
+		kind, ports := "manual", "all ports"
+		if b.Automatic {
+			kind = "auto"
+		}
+		if b.Ports != nil {
+			ports = strings.Join(b.Ports, ",")
+		}
+		text := kind + " " + ports
+		if b.Net != r.Address && strings.Contains(b.Net, "/") {
+			text += " (" + b.Net + ")"
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, "; ")
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func list(c *cli.Context) error {
+	format := c.String("format")
+	if format != "table" && format != "csv" && format != "json" {
+		return usagef("--format: unknown format %q; known are table, csv and json", format)
+	}
+	f, err := filter(c)
+	if err != nil {
+		return err
+	}
+	p, err := need(c, 0)
+	if err != nil {
+		return err
+	}
+	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
+	if err != nil {
+		return err
+	}
+	if c.Bool("blocked") {
+		f.Keep = func(h blacklist.Host) bool { return len(entries.Lookup(h.Key)) > 0 }
+	}
+	top := f.Top
+	if c.Bool("reverse") {
+		f.Top = 0
+	}
+	hosts, err := blacklist.List(c.Context, p.database, f)
+	if err != nil {
+		return err
+	}
+	if c.Bool("reverse") {
+		slices.Reverse(hosts)
+		if top > 0 && len(hosts) > top {
+			hosts = hosts[:top]
+		}
+	}
+	records := make([]record, len(hosts))
+	for i, h := range hosts {
+		records[i] = newRecord(h, entries, c.Int64("threshold"))
+	}
+	withLists := c.Bool("dnsbl")
+	if withLists {
+		keys := make([]address.Key, len(hosts))
+		for i, h := range hosts {
+			keys[i] = h.Key
+		}
+		found, err := askLists(c, p, keys)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			records[i].DNSBL = found[i]
+		}
+	}
+	w := bufio.NewWriter(os.Stdout)
+	switch format {
+	case "json":
+		err = writeJSON(w, records)
+	case "csv":
+		err = writeCSV(w, records, withLists)
+	default:
+		columns, tty := terminal(os.Stdout)
+		writeTable(w, records, withLists, columns, tty && os.Getenv("NO_COLOR") == "")
+	}
+	if err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func writeCSV(w io.Writer, records []record, withLists bool) error {
+	c := csv.NewWriter(w)
+	head := []string{"address", "count", "reports", "first", "last", "firewall", "denied"}
+	if withLists {
+		head = append(head, "dnsbl")
+	}
+	c.Write(head)
+	for _, r := range records {
+		row := []string{r.Address, strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, r.Last,
+			r.firewallText(), yesNo(r.Denied)}
+		if withLists {
+			row = append(row, r.DNSBL.text())
+		}
+		c.Write(row)
+	}
+	c.Flush()
+	return c.Error()
+}
+
+// A column of the table. Numbers stand on the right; drop says in which order
+// columns give way when the terminal is too narrow, 0 never.
+type column struct {
+	title  string
+	right  bool
+	drop   int
+	values []string
+	width  int
+}
+
+// writeTable fits the table into that many columns; 0 means as wide as it gets.
+func writeTable(w io.Writer, records []record, withLists bool, columns int, colour bool) {
+	cols := []*column{
+		{title: "ADDRESS"}, {title: "COUNT", right: true}, {title: "REPORTS", right: true, drop: 2},
+		{title: "FIRST", drop: 1}, {title: "LAST", drop: 4}, {title: "DENIED", drop: 5}, {title: "FIREWALL", drop: 3},
+	}
+	if withLists {
+		cols = append(cols, &column{title: "DNSBL", drop: 6})
+	}
+	for _, r := range records {
+		last := strings.Replace(strings.TrimSuffix(r.Last, ":00Z"), "T", " ", 1)
+		if t, err := time.Parse(time.RFC3339, r.Last); err == nil {
+			last = t.Format("2006-01-02 15:04")
+		}
+		values := []string{r.Address, strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, last,
+			yesNo(r.Denied), r.firewallText()}
+		if withLists {
+			values = append(values, r.DNSBL.text())
+		}
+		for i, v := range values {
+			cols[i].values = append(cols[i].values, printable(v))
+		}
+	}
+	cols = fit(cols, columns)
+	line := func(cell func(*column) string, mark bool) {
+		var b strings.Builder
+		for i, c := range cols {
+			if i > 0 {
+				b.WriteString("  ")
+			}
+			v := cell(c)
+			pad := strings.Repeat(" ", max(0, c.width-len(v)))
+			if c.right {
+				b.WriteString(pad + v)
+			} else {
+				b.WriteString(v + pad)
+			}
+		}
+		text := strings.TrimRight(b.String(), " ")
+		if mark && colour {
+			text = "\x1b[31m" + text + "\x1b[0m" // red: denied
+		}
+		fmt.Fprintln(w, text)
+	}
+	line(func(c *column) string { return c.title }, false)
+	for i, r := range records {
+		line(func(c *column) string { return clip(c.values[i], c.width) }, r.Denied)
+	}
+}
+
+// printable keeps whatever stands in the database from driving the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func clip(s string, width int) string {
+	if len(s) <= width {
+		return s
+	}
+	if width <= 3 {
+		return s[:width]
+	}
+	return s[:width-3] + "..."
+}
+
+// fit sets the widths: first the last column gives way, then whole columns.
+func fit(cols []*column, columns int) []*column {
+	const leastLast = 12
+	for {
+		total := 2 * (len(cols) - 1)
+		for _, c := range cols {
+			c.width = len(c.title)
+			for _, v := range c.values {
+				c.width = max(c.width, len(v))
+			}
+			total += c.width
+		}
+		if columns == 0 || total <= columns {
+			return cols
+		}
+		last := cols[len(cols)-1]
+		if spare := last.width - (total - columns); !last.right && spare >= min(leastLast, last.width) {
+			last.width = spare
+			return cols
+		}
+		victim := -1
+		for i, c := range cols {
+			if c.drop > 0 && (victim < 0 || c.drop < cols[victim].drop) {
+				victim = i
+			}
+		}
+		if victim < 0 {
+			// Address and count alone: they are not to be cut.
+			return cols
+		}
+		cols = slices.Delete(slices.Clone(cols), victim, victim+1)
+	}
+}
+
+func show(c *cli.Context) error {
+	if c.NArg() == 0 {
+		return usagef("show: which address?")
+	}
+	keys, err := parseKeys(c.Args().Slice())
+	if err != nil {
+		return err
+	}
+	p, err := need(c, -1)
+	if err != nil {
+		return err
+	}
+	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
+	if err != nil {
+		return err
+	}
+	white, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "whitelist.d"))
+	if err != nil {
+		return err
+	}
+	columns, ok := terminal(os.Stdout)
+	if !ok {
+		columns = 80
+	}
+	w := bufio.NewWriter(os.Stdout)
+	for i, k := range keys {
+		rows, err := blacklist.History(c.Context, p.database, k)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		showHost(w, k, rows, entries, white, c.Int64("threshold"), columns)
+	}
+	return w.Flush()
+}
+
+func parseKeys(args []string) ([]address.Key, error) {
+	var keys []address.Key
+	for _, a := range args {
+		k, err := address.Parse(a)
+		if err != nil {
+			return nil, usagef("%v", err)
+		}
+		if !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
+	}
+	return keys, nil
+}
+
+func showHost(w io.Writer, k address.Key, rows []blacklist.Row, black, white firewall.Entries, threshold int64, columns int) {
+	fmt.Fprintln(w, k)
+	field := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "  %-12s%s\n", name, fmt.Sprintf(format, args...))
+	}
+	h := blacklist.Host{IP: k.String(), Key: k, Reports: int64(len(rows))}
+	days := map[string]int64{}
+	var day int64
+	for _, r := range rows {
+		h.Count += r.Count
+		days[r.Time().Format(time.DateOnly)] += r.Count
+		if r.Time().After(time.Now().Add(-blacklist.Day)) {
+			day += r.Count
+		}
+	}
+	if len(rows) == 0 {
+		field("database", "no report")
+	} else {
+		h.First, h.Last = rows[0].Time(), rows[len(rows)-1].Time()
+		field("count", "%d, in %d reports; %d in the last 24 hours", h.Count, h.Reports, day)
+		field("first", "%s", h.First.Format(time.DateOnly))
+		field("last", "%s UTC", h.Last.Format("2006-01-02 15:04:05"))
+	}
+	if h.Count > threshold {
+		field("connect", "denied: %d is above the threshold of %d", h.Count, threshold)
+	} else {
+		field("connect", "not denied for its history: %d is not above the threshold of %d", h.Count, threshold)
+	}
+	if text := newRecord(h, black, threshold).firewallText(); text != "" {
+		field("firewall", "blocked: %s", text)
+	} else {
+		field("firewall", "not blocked")
+	}
+	if text := newRecord(h, white, threshold).firewallText(); text != "" {
+		field("", "in whitelist.d: %s", text)
+	}
+	chart(w, days, columns)
+}
+
+// chart draws a bar for each day with offences, and says how many days without
+// lie between.
+func chart(w io.Writer, days map[string]int64, columns int) {
+	if len(days) == 0 {
+		return
+	}
+	var names []string
+	var most int64
+	for d, n := range days {
+		names = append(names, d)
+		most = max(most, n)
+	}
+	slices.Sort(names)
+	digits := len(strconv.FormatInt(most, 10))
+	room := max(1, columns-2-len(time.DateOnly)-2-digits-2)
+	fmt.Fprintln(w)
+	var before time.Time
+	for _, d := range names {
+		t, _ := time.Parse(time.DateOnly, d)
+		if gap := int(t.Sub(before)/blacklist.Day) - 1; !before.IsZero() && gap > 0 {
+			fmt.Fprintf(w, "  %10s  %*s  (%d days without)\n", ":", digits, "", gap)
+		}
+		before = t
+		n := days[d]
+		bar := 0
+		if n > 0 && most > 0 {
+			bar = max(1, int(n*int64(room)/most))
+		}
+		fmt.Fprintf(w, "  %s  %*d  %s\n", d, digits, n, strings.Repeat("#", bar))
+	}
+}
+
+func stats(c *cli.Context) error {
+	format := c.String("format")
+	if format != "text" && format != "json" {
+		return usagef("--format: unknown format %q; known are text and json", format)
+	}
+	p, err := need(c, 0)
+	if err != nil {
+		return err
+	}
+	s, err := blacklist.ReadStats(c.Context, p.database)
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		return writeJSON(os.Stdout, s)
+	}
+	field := func(name, format string, args ...any) { fmt.Printf("%-18s%s\n", name, fmt.Sprintf(format, args...)) }
+	field("database", "%s", s.Path)
+	field("layout", "%s", s.Schema)
+	field("rows", "%d", s.Rows)
+	field("addresses", "%d", s.Addresses)
+	field("size", "%s, of which %s free", size(s.Bytes), size(s.FreeBytes))
+	if s.Rows > 0 {
+		field("growth", "%.0f rows and %s a day", s.RowsPerDay, size(int64(s.BytesPDay)))
+		field("oldest row", "%s UTC", s.Oldest.Format("2006-01-02 15:04:05"))
+		field("newest row", "%s UTC", s.Newest.Format("2006-01-02 15:04:05"))
+	}
+	index := "index search"
+	if !s.Indexed {
+		index = "reads the whole table; make the index with: " + name() + " index"
+	}
+	field("Exim's lookup", "median %s, worst %s of %d (%s)", s.Median.Round(time.Microsecond), s.Slowest.Round(time.Microsecond), s.Lookups, index)
+	if len(s.Worst) > 0 {
+		fmt.Println("worst networks")
+		for _, n := range s.Worst {
+			fmt.Printf("  %-28s count %d, %d hosts\n", n.Net, n.Count, n.Hosts)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+// Command symbiosis-connect-db keeps the firewall's count database small and
+// fast, and shows and changes what is in it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/settings"
+)
+
+// Exit codes beyond 0 and 1.
+const (
+	exitUsage   = 2 // the command line is wrong; nothing was done
+	exitCorrupt = 3 // the database is damaged; nothing was done
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	code := run(ctx, os.Args)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string) int {
+	a := app()
+	err := a.RunContext(ctx, flagsFirst(a, args))
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, name()+": "+err.Error())
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, blacklist.ErrCorrupt):
+		fmt.Fprintf(os.Stderr, "%s: nothing was changed. \"%s recover\" saves what can be read into a new file and keeps the damaged one.\n",
+			name(), name())
+		return exitCorrupt
+	}
+	return 1
+}
+
+// A usageError is a command line that cannot be obeyed.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
+
+// name is the command's name, which is another one on Sympl.
+func name() string {
+	if base := filepath.Base(os.Args[0]); strings.HasPrefix(base, "sympl-") {
+		return base
+	}
+	return "symbiosis-connect-db"
+}
+
+func app() *cli.App {
+	onUsage := func(_ *cli.Context, err error, _ bool) error { return usagef("%v", err) }
+	a := &cli.App{
+		Name:  name(),
+		Usage: "maintain and inspect the firewall's count database",
+		Description: "The database has one row for each time that the firewall's scan met a host in the logs. The connect\n" +
+			"check denies a host by the sum of its counts. Exit status: 0 done, also when another run is at work\n" +
+			"already; 1 it failed; 2 wrong command line; 3 the database is damaged, and nothing was changed.",
+		HideHelpCommand:      true,
+		EnableBashCompletion: true,
+		OnUsageError:         onUsage,
+		ExitErrHandler:       func(*cli.Context, error) {},
+		Commands:             append(append(maintenance(), inspection()...), editing()...),
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return usagef("there is no command %q; see %s --help", c.Args().First(), name())
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	for _, c := range a.Commands {
+		c.OnUsageError = onUsage
+		c.HideHelpCommand = true
+		c.Flags = append(c.Flags,
+			&cli.StringFlag{Name: "database", Usage: "work on the database in `FILE` instead of the platform's"},
+			&cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})
+	}
+	return a
+}
+
+// flagsFirst moves a command's flags before its other arguments, where the flag
+// library looks for them. Everything after "--" stays where it is.
+func flagsFirst(a *cli.App, args []string) []string {
+	if len(args) < 3 {
+		return args
+	}
+	c := a.Command(args[1])
+	if c == nil {
+		return args
+	}
+	takesValue := map[string]bool{}
+	for _, f := range c.Flags {
+		_, isBool := f.(*cli.BoolFlag)
+		for _, n := range f.Names() {
+			takesValue[n] = !isBool
+		}
+	}
+	flags, rest := append([]string(nil), args[:2]...), []string(nil)
+	for i := 2; i < len(args); i++ {
+		arg := args[i]
+		if arg == "--" {
+			rest = append(rest, args[i:]...)
+			break
+		}
+		if !strings.HasPrefix(arg, "-") || arg == "-" {
+			rest = append(rest, arg)
+			continue
+		}
+		flags = append(flags, arg)
+		if n := strings.TrimLeft(arg, "-"); takesValue[n] && i+1 < len(args) {
+			i++
+			flags = append(flags, args[i])
+		}
+	}
+	return append(flags, rest...)
+}
+
+// A place is what a command works on.
+type place struct {
+	database string
+	given    bool              // by --database
+	platform platform.Platform // Symbiosis' paths where neither system is installed
+	settings settings.File
+}
+
+var errNoDatabase = errors.New("there is no such database")
+
+// where finds the database. found is false when there is nothing to do: neither
+// system is installed, or its firewall has not made the database yet.
+func where(c *cli.Context) (p place, found bool, err error) {
+	p.database, p.given = c.String("database"), c.IsSet("database")
+	p.platform, err = platform.Find(c.String("root"))
+	if errors.Is(err, platform.ErrNone) {
+		if !p.given {
+			return p, false, err
+		}
+		p.platform = platform.Symbiosis(c.String("root"))
+	} else if err != nil {
+		return p, false, err
+	}
+	if !p.given {
+		p.database = p.platform.Database
+	}
+	if p.settings, err = settings.Read(p.platform.DefaultsFile); err != nil {
+		return p, false, err
+	}
+	if _, err := os.Stat(p.database); errors.Is(err, fs.ErrNotExist) {
+		return p, false, fmt.Errorf("%s: %w; the firewall makes it at its first scan", p.database, errNoDatabase)
+	}
+	return p, true, nil
+}
+
+// need is where for commands that cannot do without a database.
+func need(c *cli.Context, args int) (place, error) {
+	if args >= 0 && c.NArg() > args {
+		return place{}, usagef("%s: unexpected argument %q", c.Command.Name, c.Args().Get(args))
+	}
+	p, _, err := where(c)
+	return p, err
+}
+
+// terminal reports whether w goes to a terminal, and how many columns it has.
+func terminal(w io.Writer) (columns int, ok bool) {
+	f, isFile := w.(*os.File)
+	if !isFile || !term.IsTerminal(int(f.Fd())) {
+		return 0, false
+	}
+	columns, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || columns < 20 {
+		columns = 80
+	}
+	return columns, true
+}
