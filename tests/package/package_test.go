@@ -474,3 +474,34 @@ func TestMaintainerScriptCalls(t *testing.T) {
 		}
 	}
 }
+
+// piuparts installs and purges each package on its platform and looks for
+// everything that is left behind or was changed.
+func TestPiuparts(t *testing.T) {
+	needs(t, "piuparts")
+	for _, platform := range platforms {
+		t.Run(platform, func(t *testing.T) {
+			file := built(t, platform)
+			root := lab.NewRoot(t, lab.DefaultSuite, platform)
+			// The root is copied, and apt asks for package lists in the copy.
+			exec.Command("umount", root.Path("proc")).Run()
+			resolver, err := os.ReadFile("/etc/resolv.conf")
+			if err != nil {
+				t.Fatal(err)
+			}
+			root.Write("etc/resolv.conf", string(resolver), 0o644)
+			// piuparts copies the root file by file: /proc/kcore would fill the disk.
+			exec.Command("umount", root.Path("proc")).Run()
+			// The files of a package are where they always were, whatever name
+			// a merged /usr has for the place.
+			out := run(t, "/", nil, "timeout", "-k", "10", "300", "piuparts", "--existing-chroot="+root.Dir, "--distribution="+lab.DefaultSuite,
+				"--tmpdir="+t.TempDir(), "--no-eatmydata", "--warn-on-usr-move=disabled", "--log-level=info", file)
+			if !strings.Contains(out, "PASS: Installation and purging test") {
+				t.Error(out)
+			}
+			if !strings.Contains(out, "PASS: All tests") {
+				t.Error(out)
+			}
+		})
+	}
+}
