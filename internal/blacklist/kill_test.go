@@ -14,7 +14,12 @@ import (
 	"symbiosis-connect-acl/internal/blacklist/blacklisttest"
 )
 
-const childEnv = "BLACKLIST_TEST_MAINTAIN"
+// With childEnv set the test binary is a maintenance run on the database that
+// it names, at the time that childNowEnv gives.
+const (
+	childEnv    = "BLACKLIST_TEST_MAINTAIN"
+	childNowEnv = "BLACKLIST_TEST_NOW"
+)
 
 func maintainOptions() Options {
 	return Options{Now: now, Index: true, Compact: true, Retention: 300 * Day, Reclaim: true, Pause: time.Millisecond}
@@ -22,7 +27,11 @@ func maintainOptions() Options {
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childEnv); path != "" {
-		if _, err := Maintain(context.Background(), path, maintainOptions()); err != nil {
+		o := maintainOptions()
+		if sec, err := strconv.ParseInt(os.Getenv(childNowEnv), 10, 64); err == nil {
+			o.Now = time.Unix(sec, 0)
+		}
+		if _, err := Maintain(context.Background(), path, o); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -44,9 +53,11 @@ func maintainer(t *testing.T, path string) *exec.Cmd {
 }
 
 // kept is what must survive: the sums by address, of rows that are not too old.
-func kept(t *testing.T, path string) map[string]int64 {
+func kept(t *testing.T, path string) map[string]int64 { return keptAt(t, path, now) }
+
+func keptAt(t *testing.T, path string, at time.Time) map[string]int64 {
 	t.Helper()
-	rows, err := ro(t, path).Query("SELECT ip, sum(count) FROM blacklist WHERE timestamp >= ? GROUP BY ip", now.Add(-300*Day).Unix())
+	rows, err := ro(t, path).Query("SELECT ip, sum(count) FROM blacklist WHERE timestamp >= ? GROUP BY ip", at.Add(-300*Day).Unix())
 	if err != nil {
 		t.Fatal(err)
 	}

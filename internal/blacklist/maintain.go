@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
 )
 
@@ -623,24 +624,33 @@ func syncPath(path string) error {
 func integrity(ctx context.Context, db querier) error {
 	rows, err := db.QueryContext(ctx, "PRAGMA integrity_check(5)")
 	if err != nil {
-		return explain("", err)
+		return damage(err)
 	}
 	defer rows.Close()
 	var found []string
 	for rows.Next() {
 		var s string
 		if err := rows.Scan(&s); err != nil {
-			return err
+			return damage(err)
 		}
 		if s != "ok" {
 			found = append(found, strings.Join(strings.Fields(s), " "))
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return err
+		return damage(err)
 	}
 	if len(found) > 0 {
 		return fmt.Errorf("%w: %s", ErrCorrupt, strings.Join(found, "; "))
 	}
 	return nil
+}
+
+// damage marks an error with which SQLite gives up on a damaged file.
+func damage(err error) error {
+	var se sqlite3.Error
+	if errors.As(err, &se) && (se.Code == sqlite3.ErrCorrupt || se.Code == sqlite3.ErrNotADB || se.Code == sqlite3.ErrFormat) {
+		return fmt.Errorf("%w (%v)", ErrCorrupt, se)
+	}
+	return err
 }
