@@ -97,19 +97,29 @@ func (e *Exim) Log() string {
 
 // LogSince gives the lines that were logged after mark, which an earlier
 // len(Log()) gave, as soon as one of them contains want.
-func (e *Exim) LogSince(mark int, want string) string {
-	e.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+func (e *Exim) LogSince(t testing.TB, mark int, want string) string {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
 	for {
 		l := e.Log()
 		if len(l) >= mark && strings.Contains(l[mark:], want) {
 			return l[mark:]
 		}
 		if time.Now().After(deadline) {
-			e.t.Fatalf("the log has no %q; it has:\n%s", want, l[min(mark, len(l)):])
+			t.Errorf("the log has no %q; it has:\n%s", want, l[min(mark, len(l)):])
+			return l[min(mark, len(l)):]
 		}
 		time.Sleep(5 * time.Millisecond) // between two looks at a condition
 	}
+}
+
+// Serving tells how many children of the daemon are serving clients.
+func (e *Exim) Serving() int {
+	out, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", e.cmd.Process.Pid, e.cmd.Process.Pid))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return len(strings.Fields(string(out)))
 }
 
 // ClearHints forgets the rates that Exim remembers.

@@ -35,7 +35,7 @@ func TestStockTreeServesEveryone(t *testing.T) {
 				t.Errorf("the right password: %q", got)
 			}
 			c.Quit()
-			e.LogSince(0, "535 Incorrect authentication data")
+			e.LogSince(t, 0, "535 Incorrect authentication data")
 		})
 	}
 }

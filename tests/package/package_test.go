@@ -475,6 +475,59 @@ func TestMaintainerScriptCalls(t *testing.T) {
 	}
 }
 
+// Completion offers what the commands have, and finds it under every name.
+func TestBashCompletion(t *testing.T) {
+	needs(t, "bash")
+	for _, platform := range platforms {
+		dir := unpack(t, built(t, platform))
+		for command, want := range map[string][]string{
+			"connect-check ":               {"db", "dnsbl"},
+			"connect-db ma":                {"maintain"},
+			"connect-db maintain --retent": {"--retention-days"},
+			"connect-patterns ":            {"install", "remove", "test"},
+			"connect-setup a":              {"apply"},
+			"connect-setup apply --dr":     {"--dry-run"},
+		} {
+			words := strings.Split(platform+"-"+command, " ")
+			file := filepath.Join(dir, "usr/share/bash-completion/completions", words[0])
+			out := run(t, dir, []string{"PATH=" + filepath.Join(dir, "usr/sbin") + ":/usr/bin:/bin"}, "bash", append([]string{"-uec", `
+				. "$1"; shift
+				COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+				set -- $(complete -p "$1")
+				while [ "$1" != -F ]; do shift; done
+				"$2"
+				printf "%s\n" "${COMPREPLY[@]}"`, "bash", file}, words...)...)
+			for _, w := range want {
+				if !slices.Contains(strings.Fields(out), w) {
+					t.Errorf("%q completes to %q; want %q", words, strings.Fields(out), w)
+				}
+			}
+		}
+	}
+}
+
+// The routine line of the nightly job is ignored by logcheck, in both forms of
+// time, and a failure is not.
+func TestLogcheck(t *testing.T) {
+	for _, platform := range platforms {
+		dir := unpack(t, built(t, platform))
+		rules := filepath.Join(dir, "etc/logcheck/ignore.d.server", platform+"-connect-acl")
+		routine := platform + "-connect-db[412]: maintain: /var/lib/" + platform + "/firewall-blacklist-count.db: "
+		for line, ignored := range map[string]bool{
+			"Nov 23 04:43:01 mail " + routine + "nothing to do, 10 rows before, 10 now, 12.0 KiB, 0.1 s":                           true,
+			"2026-11-23T04:43:01.123456+00:00 mail.example.org " + routine + "index made, 10 rows before, 10 now, 12.0 KiB, 0.1 s": true,
+			"Nov 23 04:43:01 mail " + routine + "database disk image is malformed":                                                 false,
+			"Nov 23 04:43:01 mail " + platform + "-connect-check[9]: check skipped: no such table":                                 false,
+		} {
+			cmd := exec.Command("grep", "-qEf", rules)
+			cmd.Stdin = strings.NewReader(line + "\n")
+			if err := cmd.Run(); (err == nil) != ignored {
+				t.Errorf("ignored is %v; want %v: %s", err == nil, ignored, line)
+			}
+		}
+	}
+}
+
 // piuparts installs and purges each package on its platform and looks for
 // everything that is left behind or was changed.
 func TestPiuparts(t *testing.T) {

@@ -1,0 +1,215 @@
+package door
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"symbiosis-connect-acl/tests/lab"
+)
+
+// Whatever state the database is in, an innocent host is greeted and the log
+// says once why the check was skipped.
+func TestBrokenDatabase(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		db := d.Root.Path(database)
+		good, err := os.ReadFile(db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := func(data []byte, mode os.FileMode) func() {
+			return func() {
+				os.WriteFile(db, data, 0o644)
+				os.Chmod(db, mode)
+			}
+		}
+		states := []struct {
+			name  string
+			make  func()
+			why   string // in the log
+			opens bool   // Exim's error comes from opening the file, in two lines
+		}{
+			{name: "absent", make: func() {}, why: "does not exist"},
+			{name: "dangling link", make: func() { os.Symlink("nowhere", db) }, why: "does not exist"},
+			{name: "unreadable", make: write(good, 0o600), why: "unable to open database file"},
+			{name: "directory", make: func() { os.Mkdir(db, 0o755) }, why: "unable to open database file"},
+			{name: "empty", make: write(nil, 0o644), why: "locked, damaged or not the firewall's"},
+			{name: "no table", make: func() { sqlite(t, db, "CREATE TABLE other (x);") }, why: "locked, damaged or not the firewall's"},
+			{name: "wrong schema", make: func() { sqlite(t, db, "CREATE TABLE blacklist (a, b);") }, why: "locked, damaged or not the firewall's"},
+			{name: "not a database", make: write([]byte(strings.Repeat("not a database\n", 500)), 0o644), why: "locked, damaged or not the firewall's"},
+			{name: "truncated", make: write(good[:len(good)/2], 0o644), why: "locked, damaged or not the firewall's"},
+			{name: "text for a count", make: func() {
+				sqlite(t, db, goodSchema+"INSERT INTO blacklist VALUES ('"+innocent4+"',1,'many');")
+			}},
+		}
+		for _, s := range states {
+			t.Run(s.name, func(t *testing.T) {
+				if err := os.RemoveAll(db); err != nil {
+					t.Fatal(err)
+				}
+				s.make()
+				for _, from := range []string{innocent4, innocent6} {
+					mark := len(d.Log())
+					d.expect(t, from, 25, "220", "")
+					if s.why == "" {
+						continue
+					}
+					since := d.LogSince(t, mark, s.why)
+					if n := strings.Count(since, "skipped"); n != 1 {
+						t.Errorf("the log says %d times that the check was skipped; want once:\n%s", n, since)
+					}
+				}
+				// The other rules go on.
+				d.expect(t, listed4, 25, "550", "is blacklisted at")
+				os.RemoveAll(db)
+			})
+		}
+
+		t.Run("locked", func(t *testing.T) {
+			os.WriteFile(db, good, 0o644)
+			lock := exec.Command("sqlite3", db)
+			in, _ := lock.StdinPipe()
+			out, _ := lock.StdoutPipe()
+			if err := lock.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { in.Close(); lock.Wait() }()
+			in.Write([]byte("BEGIN EXCLUSIVE; SELECT 'locked';\n"))
+			buf := make([]byte, 16)
+			if n, err := out.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "locked") {
+				t.Fatalf("%q, %v", buf[:n], err)
+			}
+			mark := len(d.Log())
+			d.expect(t, innocent4, 25, "220", "")
+			d.LogSince(t, mark, "history check skipped")
+		})
+		t.Run("good again", func(t *testing.T) {
+			os.RemoveAll(db)
+			os.WriteFile(db, good, 0o644)
+			d.expect(t, bad4, 25, "550", history)
+			d.expect(t, innocent4, 25, "220", "")
+		})
+	})
+}
+
+// Files and settings of the administrator that cannot be used refuse nobody.
+func TestBrokenSettings(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		friends := d.Root.Path("etc/exim4/whitelist_connect_hosts")
+		for name, make := range map[string]func(){
+			"unreadable": func() { os.WriteFile(friends, nil, 0o600) },
+			"directory":  func() { os.Mkdir(friends, 0o755) },
+			"nonsense":   func() { os.WriteFile(friends, []byte("nonsense\n::::\n1.2.3.4/99\n${if\n/etc/passwd\n*\n"), 0o644) },
+		} {
+			t.Run("friends "+name, func(t *testing.T) {
+				os.RemoveAll(friends)
+				make()
+				defer os.RemoveAll(friends)
+				d.expect(t, innocent4, 25, "220", "")
+				d.expect(t, innocent6, 25, "220", "")
+				if name == "nonsense" { // must not take everyone for a friend either
+					d.expect(t, bad4, 25, "550", history)
+				}
+			})
+		}
+		for _, line := range []string{
+			"SYMBIOSIS_INCIDENT_THRESHOLD == ten",
+			"SYMBIOSIS_INCIDENT_THRESHOLD ==",
+			"SYMBIOSIS_INCIDENT_DATABASE == relative/path",
+			"CHECK_CONNECT_RATELIMIT == ten / 15m",
+			"CHECK_CONNECT_RATELIMIT ==",
+			"CHECK_CONNECT_RATELIMIT == 10 / 15 minutes",
+			"CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org=127.0.0.[2",
+			"CHECK_CONNECT_IP_DNSBLS ==",
+			"CHECK_CONNECT_DNSBL_THRESHOLD == x",
+			"CHECK_CONNECT_DNSBL_TIMEOUT == soon",
+			"CONNECT_STATE_HISTORY == enfroce",
+			"CONNECT_PORTS_HISTORY == none",
+			"CONNECT_GREETING_DELAY == long",
+			"CONNECT_GREETING_BUSY == often",
+			"CONNECT_AUTH_FAILURES == few",
+			"CONNECT_REFUSED_NAMES_FILE == /nonexistent",
+		} {
+			t.Run(line, func(t *testing.T) {
+				d.with(t, func() {
+					for _, port := range []int{25, 587} {
+						c := d.Connect(innocent4, port)
+						if lab.Code(c.Greeting) != "220" {
+							t.Errorf("port %d: greeted with %q", port, c.Greeting)
+						} else if got := c.Cmd("EHLO client.example"); lab.Code(got) != "250" {
+							t.Errorf("port %d: EHLO: %q", port, got)
+						} else if port == 587 {
+							c.StartTLS("client.example", "mail.example.org")
+							if got := c.AuthPlain("user@example.org", "correct horse"); lab.Code(got) != "235" {
+								t.Errorf("AUTH: %q", got)
+							}
+						}
+						c.Quit()
+					}
+				}, "CONNECT_STATE_GREETING == enforce", "CONNECT_STATE_REVERSE == enforce", "", line)
+			})
+		}
+	})
+}
+
+// A helper that is missing, killed, silent or talkative refuses nobody.
+func TestBrokenHelper(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		const helper = "usr/sbin/symbiosis-connect-check"
+		real, err := os.ReadFile(d.Root.Path(helper))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, script := range map[string]string{
+			"missing":     "",
+			"killed":      "#!/bin/sh\nkill -9 $$\n",
+			"crashes":     "#!/bin/sh\necho panic: oh dear >&2\nexit 2\n",
+			"silent":      "#!/bin/sh\n",
+			"talkative":   "#!/bin/sh\nyes 'nonsense } ${ \\'  | head -c 100000\n",
+			"other words": "#!/bin/sh\necho 'verdict= list= score=\"'\n",
+		} {
+			t.Run(name, func(t *testing.T) {
+				os.Remove(d.Root.Path(helper))
+				if script != "" {
+					d.Root.Write(helper, script, 0o755)
+				}
+				d.expect(t, innocent4, 25, "220", "")
+				d.expect(t, listed4, 25, "220", "")
+				d.expect(t, bad4, 25, "550", history) // Exim's own lookup goes on
+			})
+		}
+		os.Remove(d.Root.Path(helper))
+		d.Root.Write(helper, string(real), 0o755)
+		d.expect(t, listed4, 25, "550", "is blacklisted at")
+	})
+}
+
+// Exim's own hints database, which the rate rules need.
+func TestBrokenHints(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		hints := d.Root.Path("var/spool/exim4/db")
+		os.RemoveAll(hints)
+		os.WriteFile(hints, []byte("not a directory"), 0o644)
+		defer os.RemoveAll(hints)
+		d.with(t, func() {
+			mark := len(d.Log())
+			c := d.Connect(innocent4, 25)
+			if lab.Code(c.Greeting) != "220" {
+				t.Errorf("greeted with %q", c.Greeting)
+			}
+			if got := c.Cmd("EHLO client.example"); lab.Code(got) != "250" {
+				t.Errorf("EHLO: %q", got)
+			}
+			c.Quit()
+			d.LogSince(t, mark, "ratelimit database not available")
+			c = d.Connect(innocent4, 587)
+			c.Cmd("EHLO client.example")
+			c.StartTLS("client.example", "mail.example.org")
+			if got := c.AuthPlain("user@example.org", "correct horse"); lab.Code(got) != "235" {
+				t.Errorf("AUTH: %q", got)
+			}
+			c.Quit()
+		}, "CONNECT_STATE_GREETING == enforce")
+	})
+}

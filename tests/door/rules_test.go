@@ -1,0 +1,416 @@
+package door
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"symbiosis-connect-acl/tests/lab"
+)
+
+func TestRate(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		d.with(t, func() {
+			for i := 1; i <= 10; i++ {
+				d.expect(t, innocent4, 25, "220", "")
+			}
+			mark := len(d.Log())
+			d.expect(t, innocent4, 25, "451", "Sender rate exceeds system limits, please try later")
+			d.LogSince(t, mark, `temporarily rejected connection in "connect" ACL: Sender deferred `)
+			d.expect(t, innocent4, 587, "220", "") // the users' ports
+			d.expect(t, innocent4, 465, "220", "")
+			// A /64 is one host, whatever addresses it uses; its neighbour is another.
+			for i := 1; i <= 10; i++ {
+				d.expect(t, fmt.Sprintf("2a02:1:2:3::%d", i), 25, "220", "")
+			}
+			d.expect(t, "2a02:1:2:3:ffff::1", 25, "451", "")
+			d.expect(t, "2a02:1:2:4::1", 25, "220", "")
+		}, "CONNECT_STATE_RATELIMIT == enforce")
+		d.ClearHints()
+		d.with(t, func() {
+			for i := 1; i <= 12; i++ {
+				d.expect(t, innocent4, 25, "220", "")
+			}
+			if l := d.LogSince(t, 0, "Sender rate 12.0 / 15m"); !strings.Contains(l, "Warning: Sender rate 1.0 / 15m") {
+				t.Errorf("measuring logs no rate:\n%s", l)
+			}
+		}, "CONNECT_STATE_RATELIMIT == measure")
+	})
+}
+
+// Learn writes what would have happened, refuses nobody, and writes nothing
+// that the firewall would count. Off is silent.
+func TestLearnAndOff(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		bot := func() {
+			c := d.Connect(innocent4, 25)
+			if got := c.Cmd("EHLO ylmf-pc"); lab.Code(got) != "250" {
+				t.Errorf("EHLO ylmf-pc: %q", got)
+			}
+			c.Quit()
+			c = d.Connect(innocent4, 587)
+			if got := c.Cmd("EHLO evil) [8.8.8.8]"); lab.Code(got) != "250" {
+				t.Errorf("EHLO with brackets: %q", got)
+			}
+			c.Quit()
+			d.guess(t, "5.5.5.5", 12, nil)
+		}
+		run := func() {
+			for _, from := range []string{bad4, bad6, listed4, "6.6.6.6"} {
+				d.expect(t, from, 25, "220", "")
+			}
+			for i := 1; i <= 12; i++ {
+				d.expect(t, innocent4, 25, "220", "")
+			}
+			bot()
+		}
+		mark := len(d.Log())
+		d.with(t, run, "CONNECT_STATE_RATELIMIT == enforce", "CONNECT_STATE_GREETING == enforce",
+			"CONNECT_STATE_REVERSE == enforce", "CONNECT_STATE_SUITE == learn")
+		l := d.Log()[mark:]
+		for _, want := range []string{
+			"[8.8.8.8] Warning: would deny: history (count 30, threshold 10)",
+			"[185.220.101.1] Warning: would deny: listed at zen.spamhaus.org (127.0.0.4, score 1)",
+			"[193.0.6.139] Warning: would defer: rate ",
+			"[6.6.6.6] Warning: would deny: no reverse name",
+			"[6.6.6.6] Warning: would delay: first visit",
+			"connect-acl: would deny: HELO from [193.0.6.139]: bot name",
+			"connect-acl: would deny: HELO from [193.0.6.139]: forged characters",
+			"connect-acl: would deny: too many failed logins from [5.5.5.5]",
+		} {
+			if !strings.Contains(l, want) {
+				t.Errorf("the log has no %q", want)
+			}
+		}
+		if strings.Contains(l, "rejected connection") || strings.Contains(l, history) {
+			t.Errorf("learning refused somebody:\n%s", l)
+		}
+
+		d.ClearHints()
+		mark = len(d.Log())
+		d.with(t, run, "CONNECT_STATE_RATELIMIT == enforce", "CONNECT_STATE_SUITE == off")
+		if l := d.Log()[mark:]; strings.Contains(l, "would ") || strings.Contains(l, "Warning") {
+			t.Errorf("off is not silent:\n%s", l)
+		}
+	})
+}
+
+// guess tries wrong passwords, one connection each, and hands each reply on.
+func (d *door) guess(t *testing.T, from string, times int, reply func(i int, got string)) {
+	t.Helper()
+	for i := 1; i <= times; i++ {
+		c := d.Connect(from, 587)
+		c.Cmd("EHLO client.example")
+		c.StartTLS("client.example", "mail.example.org")
+		got := c.AuthPlain("user@example.org", fmt.Sprint("guess ", i))
+		if reply != nil {
+			reply(i, got)
+		}
+		if i%2 == 0 { // half of them hang up without a word
+			c.Quit()
+		} else {
+			c.Close()
+		}
+		d.settled() // the failure is counted when Exim notices that the client is gone
+	}
+}
+
+// settled waits until no Exim process serves a client any more.
+func (d *door) settled() {
+	deadline := time.Now().Add(10 * time.Second)
+	for d.Serving() > 0 && time.Now().Before(deadline) {
+		time.Sleep(2 * time.Millisecond) // between two looks at a condition
+	}
+}
+
+func TestFailedLogins(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		mark := len(d.Log())
+		refused := 0
+		d.guess(t, "5.5.5.5", 12, func(i int, got string) {
+			switch {
+			case i <= 10 && lab.Code(got) != "535":
+				t.Errorf("try %d: %q; want 535", i, got)
+			case i > 10 && !strings.HasPrefix(got, "454 4.7.0 Too many failed logins"):
+				t.Errorf("try %d: %q; want 454", i, got)
+			case i > 10:
+				refused++
+			}
+		})
+		l := d.LogSince(t, mark, "connect-acl: too many failed logins from [5.5.5.5]")
+		if n := strings.Count(l, "connect-acl: too many failed logins"); n != refused {
+			t.Errorf("%d refusals, %d in the log", refused, n)
+		}
+		if strings.Contains(l, "rejected AUTH") {
+			t.Errorf("Exim's own line, with the client's words in it, is in the log:\n%s", l)
+		}
+
+		// Within one connection too, and there the next command ends it.
+		c := d.Connect("5.5.5.6", 587)
+		c.Cmd("EHLO client.example")
+		c.StartTLS("client.example", "mail.example.org")
+		var replies []string
+		for i := 0; i < 12; i++ {
+			replies = append(replies, lab.Code(c.AuthPlain("user@example.org", "guess")))
+		}
+		c.Close()
+		if got, want := strings.Join(replies, " "), strings.Repeat("535 ", 10)+"454 "; got != want {
+			t.Errorf("in one connection: %s; want %s", got, want)
+		}
+
+		// Logins that succeed never count, however many.
+		for i := 1; i <= 15; i++ {
+			c := d.Connect("5.5.5.7", 587)
+			c.Cmd("EHLO client.example")
+			c.StartTLS("client.example", "mail.example.org")
+			if got := c.AuthPlain("user@example.org", "correct horse"); lab.Code(got) != "235" {
+				t.Fatalf("login %d: %q", i, got)
+			}
+			c.Quit()
+			d.settled()
+		}
+		// And their address has more room for a device with an old password.
+		d.guess(t, "5.5.5.7", 15, func(i int, got string) {
+			if lab.Code(got) != "535" {
+				t.Errorf("try %d from where a user is: %q; want 535", i, got)
+			}
+		})
+		// Others are not concerned.
+		d.guess(t, "5.5.5.8", 1, func(_ int, got string) {
+			if lab.Code(got) != "535" {
+				t.Errorf("another host: %q; want 535", got)
+			}
+		})
+	})
+}
+
+func TestHELO(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		d.Root.Write("etc/exim4/refused_helo_names", "# mine\nwin-bot\n*.bot.example\n", 0o644)
+		for _, name := range []string{"ylmf-pc", "YLMF-PC", "win-bot", "a.bot.example"} {
+			mark := len(d.Log())
+			c := d.Connect(innocent4, 25)
+			if got := c.Cmd("EHLO %s", name); lab.Code(got) != "550" {
+				t.Errorf("EHLO %s: %q; want 550", name, got)
+			}
+			c.Close()
+			l := d.LogSince(t, mark, "connect-acl: refused HELO from ["+innocent4+"]: bot name")
+			if strings.Contains(strings.ToLower(l), name) {
+				t.Errorf("the client's name is in the log:\n%s", l)
+			}
+		}
+		for _, name := range []string{
+			"[8.8.8.8] AUTH command used when not advertised",
+			"evil) [8.8.8.8]: 535 Incorrect authentication data",
+			"evil [8.8.8.8]", "(evil", `"evil"`, "a\tb[c", "a\x01b", "[8.8.8.8", "[not.an.address]", "[]", `back\slash`,
+		} {
+			for _, port := range []int{465, 587} { // on 25 Exim itself refuses such names
+				mark := len(d.Log())
+				c := d.Connect(innocent4, port)
+				if got := c.Cmd("EHLO %s", name); lab.Code(got) == "250" {
+					t.Errorf("EHLO %q on %d: %q; want a refusal", name, port, got)
+				}
+				c.Close()
+				if l := d.LogSince(t, mark, "connect-acl: refused HELO from ["+innocent4+"]: forged characters"); strings.Contains(l, "8.8.8.8") {
+					t.Errorf("the client's words are in the log:\n%s", l)
+				}
+			}
+		}
+		for _, name := range []string{
+			"client.example", "[192.168.1.7]", "[IPv6:fe80::1]", "[2001:db8::1]", "my_laptop", "Jane's", "Jane's iPhone",
+			"Jane\u2019s iPhone", "localhost.localdomain", "WIN-4A6", "-", "a.b",
+		} {
+			c := d.Connect(innocent4, 587)
+			if got := c.Cmd("EHLO %s", name); lab.Code(got) != "250" {
+				t.Errorf("EHLO %q: %q; want 250", name, got)
+			}
+			c.Quit()
+		}
+	})
+}
+
+// A bot that talks before the greeting is turned away; a host that waited once
+// is not kept waiting again.
+func TestGreetingDelay(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		d.with(t, func() {
+			early := func(from string) string {
+				conn, err := d.Net.Dial(from, 25)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				conn.SetDeadline(time.Now().Add(30 * time.Second))
+				fmt.Fprintf(conn, "EHLO ylmf.example\r\n")
+				line, _ := bufio.NewReader(conn).ReadString('\n')
+				return line
+			}
+			mark := len(d.Log())
+			if got := early("6.6.6.6"); lab.Code(got) != "554" {
+				t.Errorf("a bot that does not wait: %q; want 554", got)
+			}
+			d.LogSince(t, mark, "SMTP protocol synchronization error")
+			c := d.Connect(innocent4, 25)
+			if got := c.Cmd("EHLO client.example"); lab.Code(got) != "250" {
+				t.Errorf("a host that waits: %q", got)
+			}
+			c.Quit()
+			// The bot is not known for having been turned away.
+			if got := early("6.6.6.6"); lab.Code(got) != "554" {
+				t.Errorf("the bot again: %q; want 554", got)
+			}
+			if got := early("9.9.9.9"); lab.Code(got) != "554" {
+				t.Errorf("another bot: %q; want 554", got)
+			}
+		}, "CONNECT_STATE_GREETING == enforce")
+		// Who is kept waiting shows in what the learning rule says.
+		d.with(t, func() {
+			for from, waits := range map[string]bool{innocent4: false, "6.6.6.6": true, "9.9.9.9": true, innocent6: true} {
+				mark := len(d.Log())
+				d.expect(t, from, 25, "220", "")
+				if got := strings.Contains(d.Log()[mark:], "would delay: first visit"); got != waits {
+					t.Errorf("%s would wait: %v; want %v", from, got, waits)
+				}
+			}
+		}, "CONNECT_STATE_GREETING == learn")
+	})
+}
+
+func TestReverseName(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		d.DNS.Behave("2.6.6.in-addr.arpa", lab.Rcode(dns.RcodeServerFailure))
+		d.DNS.Add(t, "4.6.6.6.in-addr.arpa. 60 IN PTR elsewhere.example.") // does not point back
+		d.with(t, func() {
+			d.expect(t, innocent4, 25, "220", "")
+			d.expect(t, innocent6, 25, "220", "")
+			d.expect(t, "6.6.2.1", 25, "220", "") // the resolver fails
+			d.expect(t, "6.6.6.4", 25, "220", "") // a name, if a wrong one
+			d.expect(t, "6.6.6.6", 25, "550", "has no reverse DNS name")
+			d.expect(t, "2a03::1", 25, "550", "has no reverse DNS name")
+			d.expect(t, "6.6.6.6", 587, "220", "")
+		}, "CONNECT_STATE_REVERSE == enforce")
+	})
+}
+
+// DNS lists that misbehave refuse nobody, and are named in the log.
+func TestDNSBLs(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		for _, tt := range []struct {
+			name   string
+			behave lab.Behaviour
+			log    string
+		}{
+			{"public resolver", lab.AlwaysA("127.255.255.254"), "public"},
+			{"too many queries", lab.AlwaysA("127.255.255.255"), "too many"},
+			{"unknown code", lab.AlwaysA("127.0.0.99"), ""},
+			{"hijacked", lab.AlwaysA("203.0.113.80"), ""},
+			{"SERVFAIL", lab.Rcode(dns.RcodeServerFailure), "SERVFAIL"},
+			{"REFUSED", lab.Rcode(dns.RcodeRefused), "REFUSED"},
+			{"silent", lab.Silent, "no answer"},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				d.DNS.Behave(zen, tt.behave)
+				defer d.DNS.Behave(zen, nil)
+				mark := len(d.Log())
+				d.expect(t, innocent4, 25, "220", "")
+				d.expect(t, innocent6, 25, "220", "")
+				if tt.log != "" {
+					if l := d.LogSince(t, mark, "DNSBL check: "); !strings.Contains(l, tt.log) || !strings.Contains(l, zen) {
+						t.Errorf("the log does not name %s and %q:\n%s", zen, tt.log, l)
+					}
+				}
+				// The other lists still count.
+				d.DNS.List(t, spamcop, "7.7.7.7", "127.0.0.2", "Blocked - see https://www.spamcop.net/bl.shtml?7.7.7.7")
+				d.expect(t, "7.7.7.7", 25, "550", "7.7.7.7 is blacklisted at "+spamcop)
+			})
+		}
+		t.Run("hostile text", func(t *testing.T) {
+			d.DNS.Add(t, "8.7.7.7."+zen+". 60 IN A 127.0.0.2",
+				`8.7.7.7.`+zen+`. 60 IN TXT "quote \" brace } dollar ${run{x}} \013\010250 OK\013\010 \200\255 back\\slash"`)
+			c := d.Connect("7.7.7.8", 25)
+			if lab.Code(c.Greeting) != "550" || strings.Contains(c.Greeting, "\n250") || !strings.Contains(c.Greeting, "blacklisted at "+zen) {
+				t.Errorf("%q", c.Greeting)
+			}
+			for _, b := range []byte(strings.ReplaceAll(c.Greeting, "\n", "")) {
+				if b < ' ' || b > '~' {
+					t.Errorf("byte %#x in the reply %q", b, c.Greeting)
+				}
+			}
+			c.Close()
+		})
+		t.Run("all lists dead", func(t *testing.T) {
+			for _, z := range []string{zen, barracuda, spamcop} {
+				d.DNS.Behave(z, lab.Silent)
+				defer d.DNS.Behave(z, nil)
+			}
+			c := d.Connect(innocent4, 25)
+			defer c.Quit()
+			// Exim's own dnslists would take ten seconds a list. This guards
+			// against that, not the exact deadline.
+			if lab.Code(c.Greeting) != "220" || c.Wait > 9*time.Second {
+				t.Errorf("greeted with %q after %v", c.Greeting, c.Wait)
+			}
+		})
+		t.Run("weights and lists for users", func(t *testing.T) {
+			d.DNS.List(t, "list.dnswl.org", listed4, "127.0.5.2", "friend.example")
+			d.DNS.List(t, spamcop, homeUser, "127.0.0.2", "see")
+			d.with(t, func() {
+				d.expect(t, listed4, 25, "220", "")
+				d.expect(t, homeUser, 25, "550", "is blacklisted at")
+				d.expect(t, homeUser, 587, "220", "") // the PBL is not asked there
+			}, "CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org=127.0.0.[2..11]*2 : bl.spamcop.net=127.0.0.2 : list.dnswl.org=127.0.[0..255].[1..3]*-2",
+				"CHECK_CONNECT_DNSBL_THRESHOLD == 2",
+				"CHECK_SUBMISSION_IP_DNSBLS == zen.spamhaus.org=127.0.0.[2;3;9]")
+		})
+	})
+}
+
+// Mail itself, with every rule enforced: a message comes in on 25, users log
+// in and submit on 587 and 465.
+func TestOrdinaryMail(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		d.with(t, func() {
+			c := d.Connect(innocent4, 25)
+			c.Cmd("EHLO mx.innocent.example")
+			c.StartTLS("mx.innocent.example", "mail.example.org")
+			for _, step := range []struct{ cmd, want string }{
+				{"MAIL FROM:<a@innocent.example>", "250"},
+				{"RCPT TO:<user@example.org>", "250"},
+				{"DATA", "354"},
+				{"Subject: hello\r\n\r\nfrom outside\r\n.", "250"},
+			} {
+				if got := c.Cmd("%s", step.cmd); lab.Code(got) != step.want {
+					t.Fatalf("%s: %q", step.cmd, got)
+				}
+			}
+			c.Quit()
+			d.LogSince(t, 0, "=> user <user@example.org>")
+			for _, port := range []int{587, 465} {
+				c := d.Connect(homeUser, port)
+				c.Cmd("EHLO [192.168.1.7]")
+				if port == 587 {
+					c.StartTLS("[192.168.1.7]", "mail.example.org")
+				}
+				if got := c.AuthPlain("user@example.org", "correct horse"); lab.Code(got) != "235" {
+					t.Fatalf("port %d: %q", port, got)
+				}
+				for _, step := range []struct{ cmd, want string }{
+					{"MAIL FROM:<user@example.org>", "250"},
+					{"RCPT TO:<friend@elsewhere.example>", "250"},
+					{"DATA", "354"},
+					{"Subject: hello\r\n\r\nfrom a user\r\n.", "250"},
+				} {
+					if got := c.Cmd("%s", step.cmd); lab.Code(got) != step.want {
+						t.Fatalf("port %d: %s: %q", port, step.cmd, got)
+					}
+				}
+				c.Quit()
+			}
+			d.LogSince(t, 0, "=> friend <friend@elsewhere.example>")
+		}, "CONNECT_STATE_GREETING == enforce", "CONNECT_STATE_RATELIMIT == enforce", "CONNECT_STATE_REVERSE == enforce")
+	})
+}
