@@ -343,7 +343,7 @@ func (l *lab) settled(text string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("Exim has ended: %w: %s", err, l.stderr.String())
 		}
-		if len(bytes.TrimSpace(busy)) == 0 {
+		if !anyAlive(strings.Fields(string(busy))) {
 			if l.set.syslog {
 				if err := l.mark(); err != nil {
 					return nil, err
@@ -366,6 +366,21 @@ func (l *lab) settled(text string) ([]string, error) {
 		}
 		time.Sleep(3 * time.Millisecond)
 	}
+}
+
+// anyAlive leaves out those that have ended and wait for Exim to notice, which
+// it may not do before the next connection.
+func anyAlive(pids []string) bool {
+	for _, pid := range pids {
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil {
+			continue
+		}
+		if _, state, ok := strings.Cut(string(stat), ") "); !ok || !strings.HasPrefix(state, "Z") {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *lab) log() ([]byte, error) {

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/urfave/cli/v2"
+
+	"symbiosis-connect-acl/internal/atomicfile"
+	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/internal/platform"
+)
+
+// files finds the platform's pattern file and our own, unless flags name them.
+func files(c *cli.Context) (target, ours string, err error) {
+	target, ours = c.String("file"), c.String("patterns")
+	if target != "" && (ours != "" || c.Command.Name == "remove") {
+		return target, ours, nil
+	}
+	p, err := platform.Find(c.String("root"))
+	if err != nil {
+		return "", "", err
+	}
+	if target == "" {
+		target = filepath.Join(p.FirewallDir, "patterns.d", "exim4.patterns")
+	}
+	if ours == "" {
+		ours = filepath.Join(p.ShareDir, "patterns.d", "exim4.patterns")
+	}
+	return target, ours, nil
+}
+
+// read gives nil for a file that is missing, and never nil for one that is not.
+func read(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case data == nil:
+		return []byte{}, nil
+	}
+	return data, nil
+}
+
+func noArguments(c *cli.Context) error {
+	if c.Args().Present() {
+		return fmt.Errorf("%s takes no argument %q", c.Command.Name, c.Args().First())
+	}
+	return nil
+}
+
+func install(c *cli.Context) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	target, from, err := files(c)
+	if err != nil {
+		return err
+	}
+	ours, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("our patterns are not there: %w; install the package again", err)
+	}
+	existing, err := read(target)
+	if err != nil {
+		return err
+	}
+	merged, superseded, err := patterns.Install(existing, ours)
+	if err != nil {
+		return fmt.Errorf("%s: %w", target, err)
+	}
+	if c.Bool("dry-run") {
+		printDiff(target, existing, merged, false)
+		return nil
+	}
+	say := func(format string, args ...any) {
+		if !c.Bool("quiet") {
+			fmt.Printf(format+"\n", args...)
+		}
+	}
+	if existing != nil && string(existing) == string(merged) {
+		say("%s: nothing to change", target)
+		return nil
+	}
+	if err := write(target, merged, existing == nil); err != nil {
+		return err
+	}
+	say("%s: our patterns are in", target)
+	for _, s := range superseded {
+		say("  line %d is commented out, it is %s: %s", s.Line, s.Why, s.Text)
+	}
+	return nil
+}
+
+// write replaces the file. A new one belongs to whom its directory belongs to,
+// as the platform's own files there do.
+func write(path string, data []byte, isNew bool) error {
+	if err := atomicfile.Write(path, data, 0o644); err != nil {
+		return err
+	}
+	if !isNew {
+		return nil
+	}
+	st, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
+		return os.Lchown(path, int(sys.Uid), int(sys.Gid))
+	}
+	return nil
+}
+
+func remove(c *cli.Context) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	target, _, err := files(c)
+	if err != nil {
+		return err
+	}
+	merged, err := read(target)
+	if err != nil {
+		return err
+	}
+	original, deleteFile, err := patterns.Remove(merged)
+	if err != nil {
+		return fmt.Errorf("%s: %w", target, err)
+	}
+	if c.Bool("dry-run") {
+		printDiff(target, merged, original, deleteFile)
+		return nil
+	}
+	say := func(text string) {
+		if !c.Bool("quiet") {
+			fmt.Printf("%s: %s\n", target, text)
+		}
+	}
+	switch {
+	case string(merged) == string(original):
+		say("nothing to change")
+		return nil
+	case deleteFile:
+		if err := os.Remove(target); err != nil {
+			return err
+		}
+		say("deleted, since there was none before ours")
+		return atomicfile.SyncDir(filepath.Dir(target))
+	}
+	if err := atomicfile.Write(target, original, 0o644); err != nil {
+		return err
+	}
+	say("our patterns are out")
+	return nil
+}
+
+func printDiff(path string, old, new []byte, deleted bool) {
+	from, to := path, path
+	if old == nil {
+		from = "/dev/null"
+	}
+	if deleted {
+		to = "/dev/null"
+	}
+	text := string(diff.Diff(from, old, to, new))
+	// The first line repeats the names in a form that patch(1) does not know.
+	_, text, _ = strings.Cut(text, "\n")
+	fmt.Print(text)
+}

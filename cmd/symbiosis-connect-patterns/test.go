@@ -1,0 +1,339 @@
+package main
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/internal/platform"
+)
+
+// What --json prints.
+type (
+	fileResult struct {
+		PatternFile  string          `json:"pattern_file"`
+		Error        string          `json:"error,omitempty"`
+		Logs         []string        `json:"logs"`
+		Lines        int64           `json:"lines"`
+		Bytes        int64           `json:"bytes"`
+		LinesTaken   int64           `json:"lines_taken"`
+		Patterns     []patternResult `json:"patterns"`
+		Notes        []noteResult    `json:"notes,omitempty"`
+		Twice        int64           `json:"lines_taken_twice"`
+		TwiceLines   []lineResult    `json:"lines_taken_twice_samples,omitempty"`
+		Wrong        int64           `json:"wrong_addresses"`
+		WrongLines   []lineResult    `json:"wrong_addresses_samples,omitempty"`
+		Unclear      int64           `json:"unclear_lines"`
+		UnclearLines []lineResult    `json:"unclear_lines_samples,omitempty"`
+	}
+	patternResult struct {
+		Line       int              `json:"line"`
+		Pattern    string           `json:"pattern"`
+		Engine     string           `json:"engine,omitempty"`
+		Error      string           `json:"error,omitempty"`
+		Hits       int64            `json:"hits"`
+		Addresses  map[string]int64 `json:"addresses,omitempty"`
+		NotAddress int64            `json:"hits_without_address,omitempty"`
+		Wrong      int64            `json:"wrong_addresses,omitempty"`
+		Unclear    int64            `json:"unclear_lines,omitempty"`
+		Timeouts   int64            `json:"timeouts,omitempty"`
+	}
+	noteResult struct {
+		Line int    `json:"line,omitempty"`
+		Text string `json:"text"`
+	}
+	lineResult struct {
+		Patterns []int    `json:"pattern_lines"`
+		Taken    []string `json:"taken"`
+		Peer     string   `json:"peer,omitempty"`
+		Line     string   `json:"line"`
+	}
+)
+
+const exitFound = 2
+
+func test(c *cli.Context) error {
+	names := c.Args().Slice()
+	if len(names) == 0 {
+		p, err := platform.Find(c.String("root"))
+		if err != nil {
+			return fmt.Errorf("%w; or name a pattern file", err)
+		}
+		names = []string{filepath.Join(p.FirewallDir, "patterns.d", "exim4.patterns")}
+	}
+	if len(names) > 1 {
+		for _, l := range c.StringSlice("log") {
+			if l == "-" {
+				return errors.New("standard input can be read once only: name one pattern file")
+			}
+		}
+	}
+	var results []fileResult
+	bad := false
+	for _, n := range names {
+		r, err := testFile(n, c.StringSlice("log"), c.String("root"))
+		if err != nil {
+			return err
+		}
+		results = append(results, r)
+		for _, p := range r.Patterns {
+			bad = bad || p.Error != ""
+		}
+		bad = bad || r.Wrong > 0 || r.Unclear > 0
+	}
+	if c.Bool("json") {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		if err := e.Encode(results); err != nil {
+			return err
+		}
+	} else {
+		w := bufio.NewWriter(os.Stdout)
+		for _, r := range results {
+			show(w, r, c.Int("top"), term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "")
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+	}
+	if bad {
+		return cli.Exit("", exitFound)
+	}
+	return nil
+}
+
+func testFile(path string, logs []string, root string) (fileResult, error) {
+	result := fileResult{PatternFile: path, Logs: logs}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return result, err
+	}
+	f, err := patterns.Parse(data)
+	if err != nil {
+		return result, fmt.Errorf("%s: %w", path, err)
+	}
+	reasons := map[int]string{}
+	if err := f.Compile(); err != nil {
+		for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
+			var pe *patterns.Error
+			if errors.As(e, &pe) {
+				reasons[pe.Line] = pe.Reason
+			}
+		}
+	}
+	for _, n := range f.Notes {
+		result.Notes = append(result.Notes, noteResult{n.Line, n.Text})
+	}
+	if len(logs) == 0 {
+		if f.Log == "" {
+			return result, fmt.Errorf("%s: no \"file =\" in it, so name a log with --log", path)
+		}
+		logs = []string{filepath.Join(root, f.Log)}
+		result.Logs = logs
+	}
+	var total *patterns.Report
+	for _, l := range logs {
+		report, err := scanLog(f, l)
+		if err != nil {
+			return result, fmt.Errorf("%s: %w", l, err)
+		}
+		if total == nil {
+			total = report
+		} else {
+			total.Add(report)
+		}
+	}
+	result.Lines, result.Bytes, result.LinesTaken = total.Lines, total.Bytes, total.Taken
+	result.Twice, result.Wrong, result.Unclear = total.Doubles, total.Wrong, total.Unclear
+	samples := func(from []patterns.Sample) []lineResult {
+		var out []lineResult
+		for _, s := range from {
+			l := lineResult{Taken: s.Taken, Peer: s.Peer, Line: s.Line}
+			for _, i := range s.Patterns {
+				l.Patterns = append(l.Patterns, f.Patterns[i].Line)
+			}
+			out = append(out, l)
+		}
+		return out
+	}
+	result.TwiceLines, result.WrongLines, result.UnclearLines = samples(total.DoubleSamples), samples(total.WrongSamples), samples(total.UnclearSamples)
+	for i, p := range f.Patterns {
+		r := total.Patterns[i]
+		result.Patterns = append(result.Patterns, patternResult{
+			Line: p.Line, Pattern: p.Source, Engine: string(p.Engine), Error: reasons[p.Line],
+			Hits: r.Hits, Addresses: r.Addresses, NotAddress: r.NotAddress, Wrong: r.Wrong, Unclear: r.Unclear, Timeouts: r.Timeouts,
+		})
+	}
+	return result, nil
+}
+
+// scanLog reads one log, packed or not. On a terminal it tells how far it is.
+func scanLog(f *patterns.File, path string) (*patterns.Report, error) {
+	in := os.Stdin
+	if path != "-" {
+		var err error
+		if in, err = os.Open(path); err != nil {
+			return nil, err
+		}
+		defer in.Close()
+	}
+	counted := &counter{r: in}
+	var r io.Reader = counted
+	if strings.HasSuffix(path, ".gz") {
+		z, err := gzip.NewReader(bufio.NewReaderSize(counted, 1<<16))
+		if err != nil {
+			return nil, err
+		}
+		r = z
+	}
+	var progress func(int64)
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		var size int64
+		if st, err := in.Stat(); err == nil && st.Mode().IsRegular() {
+			size = st.Size()
+		}
+		shown, last := false, time.Now()
+		progress = func(read int64) {
+			if time.Since(last) < 200*time.Millisecond {
+				return
+			}
+			shown, last = true, time.Now()
+			if size > 0 {
+				fmt.Fprintf(os.Stderr, "\r%s: %d%% of %d MiB\x1b[K", path, min(100, 100*counted.n/size), size>>20)
+			} else {
+				fmt.Fprintf(os.Stderr, "\r%s: %d MiB\x1b[K", path, read>>20)
+			}
+		}
+		defer func() {
+			if shown {
+				fmt.Fprint(os.Stderr, "\r\x1b[K")
+			}
+		}()
+	}
+	return f.Scan(r, progress)
+}
+
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func show(w io.Writer, r fileResult, top int, color bool) {
+	red := func(s string) string {
+		if color {
+			return "\x1b[31m" + s + "\x1b[0m"
+		}
+		return s
+	}
+	fmt.Fprintf(w, "%s: %d lines of %s, %d taken\n", r.PatternFile, r.Lines, strings.Join(r.Logs, ", "), r.LinesTaken)
+	for _, n := range r.Notes {
+		if n.Line > 0 {
+			fmt.Fprintf(w, "  line %d: note: %s\n", n.Line, n.Text)
+		} else {
+			fmt.Fprintf(w, "  note: %s\n", n.Text)
+		}
+	}
+	for _, p := range r.Patterns {
+		fmt.Fprintf(w, "\n  line %d: %s\n", p.Line, p.Pattern)
+		if p.Error != "" {
+			fmt.Fprintf(w, "    %s\n", red("does not compile: "+p.Error))
+			continue
+		}
+		fmt.Fprintf(w, "    %d hits from %d addresses%s\n", p.Hits, len(p.Addresses), most(p.Addresses, top))
+		if p.Engine == string(patterns.Backtracking) {
+			fmt.Fprintln(w, "    Ruby syntax that RE2 lacks: tested with a backtracking engine, which a hostile line can keep busy")
+		}
+		if p.Timeouts > 0 {
+			fmt.Fprintf(w, "    %s\n", red(fmt.Sprintf("gave up on %d lines after %v each: the firewall would be kept busy too", p.Timeouts, patterns.BacktrackLimit)))
+		}
+		if p.NotAddress > 0 {
+			fmt.Fprintf(w, "    %d hits took something that is no address\n", p.NotAddress)
+		}
+		if p.Wrong > 0 {
+			fmt.Fprintf(w, "    %s\n", red(fmt.Sprintf("WARNING: %d times what it took is not the peer that Exim wrote: this pattern can be used to block others", p.Wrong)))
+		}
+		if p.Unclear > 0 {
+			fmt.Fprintf(w, "    %s\n", red(fmt.Sprintf("WARNING: it took an address from %d lines that can be read in two ways: this pattern can be used to block others", p.Unclear)))
+		}
+	}
+	list := func(title string, n int64, samples []lineResult, warn bool) {
+		if n == 0 {
+			return
+		}
+		head := fmt.Sprintf("%d %s", n, title)
+		if warn {
+			head = red(head)
+		}
+		fmt.Fprintf(w, "\n  %s\n", head)
+		for _, s := range samples {
+			peer := ""
+			if s.Peer != "" {
+				peer = ", the peer is " + s.Peer
+			}
+			fmt.Fprintf(w, "    pattern of line %s took %s%s:\n      %s\n",
+				strings.Trim(fmt.Sprint(s.Patterns), "[]"), strings.Join(s.Taken, ", "), peer, printable(s.Line))
+		}
+	}
+	list("addresses taken that are not the peer that Exim wrote; the first of them:", r.Wrong, r.WrongLines, true)
+	list("lines taken by more than one pattern: they count twice; the first of them:", r.Twice, r.TwiceLines, false)
+	list("lines that can be read in two ways, because the client wrote a copy of Exim's words; the first of them:", r.Unclear, r.UnclearLines, true)
+}
+
+// printable keeps a hostile line from writing to the administrator's terminal.
+func printable(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c < ' ' || c >= 0x7f {
+			fmt.Fprintf(&b, "\\x%02x", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func most(addresses map[string]int64, top int) string {
+	type entry struct {
+		address string
+		n       int64
+	}
+	var all []entry
+	for a, n := range addresses {
+		all = append(all, entry{a, n})
+	}
+	sort.Slice(all, func(i, j int) bool {
+		return all[i].n > all[j].n || all[i].n == all[j].n && all[i].address < all[j].address
+	})
+	var b strings.Builder
+	for i, e := range all {
+		if i >= top {
+			b.WriteString(", ...")
+			break
+		}
+		sep := ", "
+		if i == 0 {
+			sep = ": "
+		}
+		fmt.Fprintf(&b, "%s%s (%d)", sep, e.address, e.n)
+	}
+	return b.String()
+}
