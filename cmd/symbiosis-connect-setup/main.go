@@ -67,9 +67,10 @@ func app() *cli.App {
 	// A wrong flag is one line, not a page of help.
 	usageError := func(_ *cli.Context, err error, _ bool) error { return fmt.Errorf("%w: see --help", err) }
 	commands := &cli.App{
-		Name:            name(),
-		Usage:           "build the connect rules into Exim, take them out, check them",
-		HideHelpCommand: true,
+		Name:                 name(),
+		Usage:                "build the connect rules into Exim, take them out, check them",
+		HideHelpCommand:      true,
+		EnableBashCompletion: true,
 		// The errors are printed and turned into exit codes by main.
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError:   usageError,
