@@ -179,14 +179,58 @@ func (x Installation) make(ctx context.Context, limit time.Duration, args ...str
 	if ce := x.configError(out); ce != nil {
 		return ce
 	}
-	return fmt.Errorf("make %s in %s: %w: %s", strings.Join(args, " "), x.EximDir, err, oneLine(out))
+	return fmt.Errorf("make %s in %s: %w: %s", strings.Join(args, " "), x.EximDir, err, oneLine(tail(out, 400)))
 }
 
 // BuildDraft runs "make test": it builds Draft from the snippets and lets Exim
 // check its syntax. A configuration that Exim does not take gives a
 // *ConfigError. No string is expanded: see Greet.
+//
+// The Makefile's shell loop does not notice when a snippet could not be
+// written, as on a full disk, and what is left may pass Exim's test. So Draft
+// is compared with the snippets.
 func (x Installation) BuildDraft(ctx context.Context) error {
-	return x.make(ctx, buildDeadline, "test")
+	err := x.make(ctx, buildDeadline, "test")
+	if errors.Is(err, ErrNoMake) || errors.Is(err, ErrNoExim) {
+		return err
+	}
+	// A draft cut short explains whatever Exim says of it.
+	if short := x.complete(); short != nil {
+		return short
+	}
+	return err
+}
+
+// complete reports a draft that lacks a snippet.
+func (x Installation) complete() error {
+	rest, err := os.ReadFile(x.Draft())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // make has said why
+	}
+	if err != nil {
+		return err
+	}
+	paths, err := x.Snippets()
+	if err != nil {
+		return err
+	}
+	for _, p := range paths {
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		// Its name stands before it; what lies between is a rule or so.
+		name := []byte("# " + x.Inside(p) + "\n")
+		if i := bytes.Index(rest, name); i >= 0 {
+			rest = rest[i+len(name):]
+		}
+		i := bytes.Index(rest, data)
+		if i < 0 || i > 200 {
+			return fmt.Errorf("make did not write all of %s into %s: is the disk full?", p, x.Draft())
+		}
+		rest = rest[i+len(data):]
+	}
+	return nil
 }
 
 // Install builds and tests the configuration once more and moves it over
@@ -239,13 +283,10 @@ func (x Installation) Version(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("exim4 -bV: %w: %s", err, oneLine(out))
 }
 
-// bP asks Exim about the configuration at path. Exim writes a paniclog entry
-// when it is asked about one that it cannot read, so the syntax is checked
-// first.
+// bP asks Exim about the configuration at path, whose syntax must have been
+// checked: Exim writes a paniclog entry when it is asked about one that it
+// cannot read, and Debian sends mail about that every day.
 func (x Installation) bP(ctx context.Context, path string, args ...string) (string, error) {
-	if err := x.Check(ctx, path); err != nil {
-		return "", err
-	}
 	args = append([]string{"-C", x.Inside(path), "-bP"}, args...)
 	out, err := x.run(ctx, queryDeadline, "/usr/sbin/exim4", args...)
 	if err != nil {
@@ -257,23 +298,44 @@ func (x Installation) bP(ctx context.Context, path string, args ...string) (stri
 // Option gives the value of a main option in the configuration at path, with
 // its macros resolved, as "exim4 -bP" prints it; "" where it is not set.
 func (x Installation) Option(ctx context.Context, path, name string) (string, error) {
-	out, err := x.bP(ctx, path, name)
+	if err := x.Check(ctx, path); err != nil {
+		return "", err
+	}
+	values, err := x.options(ctx, path, name)
 	if err != nil {
 		return "", err
 	}
-	out = strings.TrimSuffix(out, "\n")
-	rest, ok := strings.CutPrefix(out, name)
-	if !ok || strings.Contains(out, "\n") {
-		return "", fmt.Errorf("exim4 -bP %s printed %q", name, out)
+	return values[0], nil
+}
+
+// options asks for several options at once. It does not check the syntax.
+func (x Installation) options(ctx context.Context, path string, names ...string) ([]string, error) {
+	out, err := x.bP(ctx, path, names...)
+	if err != nil {
+		return nil, err
 	}
-	value, _ := strings.CutPrefix(strings.TrimSpace(rest), "=")
-	return strings.TrimSpace(value), nil
+	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	if len(lines) != len(names) {
+		return nil, fmt.Errorf("exim4 -bP %s printed %q", strings.Join(names, " "), out)
+	}
+	for i, name := range names {
+		rest, ok := strings.CutPrefix(lines[i], name)
+		if !ok {
+			return nil, fmt.Errorf("exim4 -bP %s printed %q", strings.Join(names, " "), out)
+		}
+		value, _ := strings.CutPrefix(strings.TrimSpace(rest), "=")
+		lines[i] = strings.TrimSpace(value)
+	}
+	return lines, nil
 }
 
 // Macros gives every macro that is in force in the configuration at path, by
 // name, with the macros inside its value resolved. Built-in macros, whose
 // names start with "_", are among them.
 func (x Installation) Macros(ctx context.Context, path string) (map[string]string, error) {
+	if err := x.Check(ctx, path); err != nil {
+		return nil, err
+	}
 	out, err := x.bP(ctx, path, "macros")
 	if err != nil {
 		return nil, err
@@ -293,16 +355,14 @@ type User struct {
 	UID, GID uint32
 }
 
-// User gives the account of the Exim whose configuration is at path.
+// User gives the account of the Exim whose configuration is at path. The
+// configuration's syntax must have been checked.
 func (x Installation) User(ctx context.Context, path string) (User, error) {
-	name, err := x.Option(ctx, path, "exim_user")
+	values, err := x.options(ctx, path, "exim_user", "exim_group")
 	if err != nil {
 		return User{}, err
 	}
-	group, err := x.Option(ctx, path, "exim_group")
-	if err != nil {
-		return User{}, err
-	}
+	name, group := values[0], values[1]
 	// The ids are those of the root, not of the system that we run on.
 	uid, err := x.id("passwd", name)
 	if err != nil {

@@ -240,6 +240,23 @@ func TestGreet(t *testing.T) {
 	})
 }
 
+// The Makefile's loop goes on when a snippet cannot be written, and a
+// configuration cut short at the right place passes Exim's test.
+func TestDraftCutShort(t *testing.T) {
+	r := lab.NewRoot(t, lab.DefaultSuite, "symbiosis")
+	x := testInstallation(r.Dir)
+	real := r.Read("usr/bin/cat")
+	r.Write("usr/bin/cat.real", real, 0o755)
+	r.Write("usr/bin/cat", "#!/bin/sh\ncase $1 in */10-acl-check-connect/90-default) echo no space left >&2; exit 1;; esac\nexec cat.real \"$@\"\n", 0o755)
+	if out, code := r.Try("make", "-s", "-C", "/etc/exim4", "test"); code != 0 {
+		t.Fatalf("the case does not show what it should: %s", out)
+	}
+	err := x.BuildDraft(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "10-acl-check-connect/90-default") || !strings.Contains(err.Error(), "is the disk full?") {
+		t.Errorf("%v; want an error that names the snippet", err)
+	}
+}
+
 func TestNoMake(t *testing.T) {
 	root := t.TempDir()
 	x := testInstallation(root)

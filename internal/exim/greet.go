@@ -110,8 +110,13 @@ func (x Installation) NewProof(ctx context.Context, path, work string) (_ *Proof
 		return nil, err
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "spool_directory = %s\n", x.Inside(p.spool))
-	b.Write(CommentOut(data, "spool_directory", "#"))
+	// A resolver that does not answer is not what is to be found out: Exim
+	// shall not wait for it as long as it does for mail.
+	fmt.Fprintf(&b, "spool_directory = %s\ndns_retrans = 1s\ndns_retry = 1\n", x.Inside(p.spool))
+	for _, option := range []string{"spool_directory", "dns_retrans", "dns_retry"} {
+		data = CommentOut(data, option, "#")
+	}
+	b.Write(data)
 	f, err := os.CreateTemp(filepath.Dir(x.ProofPattern()), filepath.Base(x.ProofPattern()))
 	if err != nil {
 		return nil, err

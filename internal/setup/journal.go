@@ -262,8 +262,10 @@ func (e entry) undo(reconcile func(string, []byte) []byte) (changed bool, err er
 	if err != nil {
 		return false, err
 	}
-	ours := exists == (e.New != "") && (!exists || digest(now) == e.New)
-	if !ours && (!exists || !bytes.Equal(now, old)) {
+	// A file that is gone without our having removed it was lost on the way,
+	// as when a Makefile that makes a backup is stopped between two renames.
+	ours := !exists || e.New != "" && digest(now) == e.New
+	if !ours && !bytes.Equal(now, old) {
 		return false, reconciled(e.Path, now, reconcile)
 	}
 	if err := os.Rename(e.Backup, e.Path); err != nil {
