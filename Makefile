@@ -39,6 +39,7 @@ DEPS_BUILD_arm64 := gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 DEPS_TEST        := $(DEPS_BUILD) $(DEPS_BUILD_arm64) qemu-user-static \
 	ca-certificates cron exim4-daemon-heavy faketime iproute2 lintian man-db mmdebstrap piuparts \
 	python3 rbldnsd ruby sqlite3 swaks
+DEPS_DEMO        := $(DEPS_BUILD) ca-certificates iproute2 mmdebstrap sqlite3
 DEPS_BENCH       := $(DEPS_TEST) fail2ban
 
 # install-missing PACKAGES: asks dpkg first, because most of the time nothing
@@ -90,8 +91,12 @@ test: deps-test deb ## vet and every test
 	go vet ./...
 	CONNECT_ACL_LAB=require CONNECT_ACL_DIST=$(CURDIR)/dist go test -timeout 60m ./...
 
+.PHONY: test-long
+test-long: ## test, with every fault injected, every build from nothing, and Debian testing
+	CONNECT_ACL_LONG=1 $(MAKE) test
+
 .PHONY: demo
-demo: deps-test deb ## the checks at work on a real Exim
+demo: deps-demo deb ## the checks at work on a real Exim
 	go run ./tests/demo
 
 .PHONY: bench
@@ -120,9 +125,11 @@ lintian: deb deps-test ## the packages against Debian's rules
 piuparts: deb deps-test ## install, upgrade, remove and purge in a bare Debian
 	go test -count=1 -run Piuparts ./tests/package
 
-.PHONY: deps-build deps-test deps-bench
+.PHONY: deps-build deps-demo deps-test deps-bench
 deps-build:
 	@$(call install-missing,$(DEPS_BUILD) $(if $(filter-out $(HOSTARCH),$(ARCH)),$(DEPS_BUILD_$(ARCH))))
+deps-demo:
+	@$(call install-missing,$(DEPS_DEMO))
 deps-test:
 	@$(call install-missing,$(DEPS_TEST))
 deps-bench:
