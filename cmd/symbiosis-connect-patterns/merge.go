@@ -88,16 +88,40 @@ func install(c *cli.Context) error {
 	}
 	if existing != nil && string(existing) == string(merged) {
 		say("%s: nothing to change", target)
-		return nil
+	} else {
+		if err := write(target, merged, existing == nil); err != nil {
+			return err
+		}
+		say("%s: our patterns are in", target)
+		for _, s := range superseded {
+			say("  line %d is commented out, it is %s: %s", s.Line, s.Why, s.Text)
+		}
 	}
-	if err := write(target, merged, existing == nil); err != nil {
-		return err
-	}
-	say("%s: our patterns are in", target)
-	for _, s := range superseded {
-		say("  line %d is commented out, it is %s: %s", s.Line, s.Why, s.Text)
-	}
+	others(target, ours, say)
 	return nil
+}
+
+// others names the lines of the other pattern files that count what ours count.
+// Those files are the administrator's own affair, so they stay as they are.
+func others(target string, ours []byte, say func(string, ...any)) {
+	paths, err := filepath.Glob(filepath.Join(filepath.Dir(target), "*.patterns"))
+	if err != nil {
+		return
+	}
+	for _, p := range paths {
+		if filepath.Base(p) == filepath.Base(target) {
+			continue
+		}
+		data, err := os.ReadFile(p)
+		if err != nil {
+			continue
+		}
+		if _, superseded, err := patterns.Install(data, ours); err == nil {
+			for _, s := range superseded {
+				say("%s: line %d is %s; comment it out, it counts what ours count: %s", p, s.Line, s.Why, s.Text)
+			}
+		}
+	}
 }
 
 // write replaces the file. A new one belongs to whom its directory belongs to,
