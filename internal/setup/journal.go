@@ -120,31 +120,56 @@ func (t *transaction) prepare(step, path string, data []byte) (resolved string, 
 }
 
 // keep gives the file a second name, or copies it where the file system has no
-// hard links.
+// hard links. The name must be free: the directory may be one in which others
+// put links.
 func keep(path, backup string) error {
-	if os.Link(path, backup) == nil {
-		return atomicfile.SyncDir(filepath.Dir(backup))
+	err := os.Link(path, backup)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		err = copyFile(path, backup)
+	}
+	if err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(filepath.Dir(backup))
+}
+
+// copyFile copies a file with its owner, mode and time to a name that is free.
+func copyFile(path, to string) (err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
 	}
 	st, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	data, err := os.ReadFile(path)
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Write(backup, data, st.Mode().Perm()); err != nil {
+	defer func() {
+		if e := f.Close(); err == nil {
+			err = e
+		}
+		if err == nil {
+			err = os.Chtimes(to, st.ModTime(), st.ModTime())
+		}
+		if err != nil {
+			os.Remove(to)
+		}
+	}()
+	if _, err = f.Write(data); err != nil {
 		return err
 	}
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		if err := os.Chown(backup, int(sys.Uid), int(sys.Gid)); err != nil {
+		if err = f.Chown(int(sys.Uid), int(sys.Gid)); err != nil {
 			return err
 		}
 	}
-	if err := os.Chmod(backup, st.Mode()); err != nil {
+	if err = f.Chmod(st.Mode()); err != nil {
 		return err
 	}
-	return os.Chtimes(backup, st.ModTime(), st.ModTime())
+	return f.Sync()
 }
 
 // write gives the file at path the content data. A new file gets perm.
@@ -314,7 +339,7 @@ func journal(dir string) (entries []entry, committed, found bool, err error) {
 			return entries, committed, true, nil
 		}
 		if err != nil {
-			return nil, false, true, fmt.Errorf("%s: %w", filepath.Join(dir, openLog), err)
+			return nil, false, true, fmt.Errorf("%s is damaged (%w): put what it names right by hand, move %s away, and run this again", filepath.Join(dir, openLog), err, dir)
 		}
 		entries = append(entries, e)
 	}

@@ -69,6 +69,9 @@ var ports = []int{25, 465, 587}
 // makes Exim's own reverse lookup take most of this.
 const greetDeadline = 60 * time.Second
 
+// How long to wait for another run.
+const busyDeadline = 2 * time.Minute
+
 // How long the database may keep us. The daily maintenance makes the index
 // when this was too short.
 const indexDeadline = 90 * time.Second
@@ -160,19 +163,29 @@ func (r *run) readState() (State, bool, error) {
 // lock keeps other runs away and finishes or takes back what a killed one
 // left.
 func (r *run) lock(ctx context.Context) error {
-	if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
-		return err
-	}
-	d, err := os.Open(r.StateDir)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		d.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return ErrBusy
+	var d *os.File
+	for {
+		if err := os.MkdirAll(r.StateDir, 0o755); err != nil {
+			return err
 		}
-		return fmt.Errorf("lock %s: %w", r.StateDir, err)
+		var err error
+		if d, err = os.Open(r.StateDir); err != nil {
+			return err
+		}
+		if err := r.flock(ctx, int(d.Fd())); err != nil {
+			d.Close()
+			return err
+		}
+		// The run that we have waited for may have removed the directory.
+		ours, err := d.Stat()
+		if err != nil {
+			d.Close()
+			return err
+		}
+		if now, err := os.Stat(r.StateDir); err == nil && os.SameFile(now, ours) {
+			break
+		}
+		d.Close()
 	}
 	r.locked = d
 	r.tidy()
@@ -181,7 +194,7 @@ func (r *run) lock(ctx context.Context) error {
 		return err
 	}
 	// Exim's user walks through both, whatever the umask is.
-	err = os.Mkdir(r.workDir(), 0o755)
+	err := os.Mkdir(r.workDir(), 0o755)
 	if err == nil {
 		err = errors.Join(os.Chmod(r.workDir(), 0o755), os.Chmod(r.StateDir, 0o755))
 	}
@@ -190,6 +203,27 @@ func (r *run) lock(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// flock waits for another run to end, because dpkg may call us while an
+// administrator does.
+func (r *run) flock(ctx context.Context, fd int) error {
+	ctx, cancel := context.WithTimeout(ctx, busyDeadline)
+	defer cancel()
+	for said := false; ; said = true {
+		err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		if !said {
+			r.note("another run is at work: waiting for its end")
+		}
+		select {
+		case <-ctx.Done():
+			return ErrBusy
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // tidy removes what is only of use while a run lasts: scratch files, and the
@@ -623,7 +657,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 		r.note("%s: %s", c.Step, c.Path)
 	}
 	if err := r.exim.BuildDraft(ctx); err != nil {
-		return hint(err)
+		return r.hint(err)
 	}
 	draft, err := os.ReadFile(r.exim.Draft())
 	if err != nil {
@@ -654,14 +688,16 @@ func (r *run) apply(ctx context.Context) (err error) {
 	return t.commit()
 }
 
-// hint adds the remedy to an error that only goes with our rules.
-func hint(err error) error {
+// hint adds the remedy to a configuration error.
+func (r *run) hint(err error) error {
 	var ce *exim.ConfigError
-	if !errors.As(err, &ce) || !strings.Contains(ce.Message, "set for the second time") {
+	if !errors.As(err, &ce) {
 		return err
 	}
-	name, _, _ := strings.Cut(strings.TrimPrefix(ce.Message, `"`), `"`)
-	return fmt.Errorf("%w. %s also stands where this tool cannot see it, in a file that a snippet includes, or in a macro: take it out there", err, name)
+	if name, ok := strings.CutSuffix(ce.Message, " option set for the second time"); ok {
+		return fmt.Errorf("%w. %s also stands where this tool cannot see it, in a file that a snippet includes, or in a macro: take it out there", err, strings.Trim(name, `"`))
+	}
+	return fmt.Errorf("%w. Mend that snippet, then run: %s apply", err, r.program())
 }
 
 func encode(s State) []byte {

@@ -689,6 +689,44 @@ func TestLostConfiguration(t *testing.T) {
 	}
 }
 
+// A Makefile may differ in what it writes round the snippets, in how it moves
+// the draft and in how it restarts.
+func TestOtherMakefile(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := lab.NewRoot(t, lab.DefaultSuite, "symbiosis")
+	unpack(t, r)
+	text := r.Read("etc/exim4/Makefile")
+	for from, to := range map[string]string{
+		"# ----\\n":                      "# " + strings.Repeat("-", 60) + "\\n",
+		"mv -f ":                         "mv -fb ",
+		"invoke-rc.d $(service) restart": "service $(service) restart",
+	} {
+		if !strings.Contains(text, from) {
+			t.Fatalf("the fixture's Makefile has no %q", from)
+		}
+		text = strings.ReplaceAll(text, from, to)
+	}
+	r.Write("etc/exim4/Makefile", text, 0o644)
+	r.Make("exim4.conf")
+	before := snapshot(t, r, false)
+	opt, _ := options(t, r)
+	must(t, Apply(ctx, opt))
+	found, err := Check(ctx, Options{Root: r.Dir})
+	must(t, err)
+	for _, f := range found {
+		if f.Level != OK && (f.Topic == "build" || f.Topic == "configuration" || f.Topic == "door") {
+			t.Errorf("%+v", f)
+		}
+	}
+	on := snapshot(t, r, true)
+	must(t, Apply(ctx, opt))
+	same(t, "a second apply", on, snapshot(t, r, true))
+	must(t, Remove(ctx, opt))
+	// The backup is the Makefile's own.
+	same(t, "after remove", before, snapshot(t, r, false), "/etc/exim4/exim4.conf~")
+}
+
 // What the configuration in force answers alike is not our doing, and no
 // reason to fail; and a resolver that is silent holds nothing up for long.
 func TestNotOurDoing(t *testing.T) {
@@ -719,6 +757,73 @@ func TestNotOurDoing(t *testing.T) {
 		t.Errorf("%v: %s", err, b)
 	}
 	t.Logf("with a silent resolver: %v", time.Since(start).Round(time.Second))
+}
+
+// Two runs at once come one after the other.
+func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRoot(t, lab.DefaultSuite, "symbiosis")
+	dir := r.Path("var/lib/symbiosis-connect-acl")
+	must(t, os.MkdirAll(dir, 0o755))
+	d, err := os.Open(dir)
+	must(t, err)
+	must(t, syscall.Flock(int(d.Fd()), syscall.LOCK_EX))
+	opt, _ := options(t, r)
+	waits, done := make(chan string, 100), make(chan error, 1)
+	opt.Note = func(s string) { waits <- s }
+	go func() { done <- Apply(ctx, opt) }()
+	if said := <-waits; !strings.Contains(said, "waiting") {
+		t.Errorf("said %q", said)
+	}
+	if _, err := os.Stat(r.Snippet("00-main/20-connect-acl-enabled")); err == nil {
+		t.Error("it did not wait")
+	}
+	must(t, d.Close())
+	must(t, <-done)
+	if !inForce(t, r) {
+		t.Error("the rules are not in force")
+	}
+
+	// The other run removes the directory at its end.
+	held, err := os.Open(dir)
+	must(t, err)
+	must(t, syscall.Flock(int(held.Fd()), syscall.LOCK_EX))
+	go func() { done <- Remove(ctx, opt) }()
+	for said := ""; !strings.Contains(said, "waiting"); said = <-waits {
+	}
+	must(t, os.Rename(dir, dir+".gone"))
+	must(t, held.Close())
+	must(t, <-done)
+	must(t, os.RemoveAll(dir+".gone"))
+	must(t, os.MkdirAll(dir, 0o755))
+
+	held, err = os.Open(dir)
+	must(t, err)
+	defer held.Close()
+	must(t, syscall.Flock(int(held.Fd()), syscall.LOCK_EX))
+	stopped, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := Remove(stopped, opt); !errors.Is(err, ErrBusy) {
+		t.Errorf("%v; want ErrBusy", err)
+	}
+}
+
+// An option of ours that also stands in an included file is named, with what
+// to do.
+func TestIncludedLogSelector(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, lab.DefaultSuite, "symbiosis")
+	r.Write("etc/exim4/more.conf", "log_selector = +pid\n", 0o644)
+	r.Write("etc/exim4/symbiosis.d/00-main/95-mine", ".include /etc/exim4/more.conf\n", 0o644)
+	r.Make("exim4.conf")
+	before := snapshot(t, r, true)
+	opt, _ := options(t, r)
+	err := Apply(context.Background(), opt)
+	if err == nil || !strings.Contains(err.Error(), "log_selector also stands where this tool cannot see it") || !strings.Contains(err.Error(), "more.conf") {
+		t.Errorf("%v; want the file and the remedy", err)
+	}
+	same(t, "after the failure", before, snapshot(t, r, true))
 }
 
 // Where Exim runs it is restarted, and where the restart fails everything is
