@@ -188,11 +188,25 @@ func TestFaults(t *testing.T) {
 		h.same("after purging not all is as it was", stock, nil)
 	})
 
+	// The administrator's file of settings names macros that go with the purge.
+	fault("settings left at purge", func(t *testing.T, h *host, _ snapshot) {
+		h.dpkg("-i", h.current())
+		h.Local("SYMBIOSIS_INCIDENT_THRESHOLD == 30")
+		h.serves("installed with settings", true)
+		h.run("dpkg", "-r", h.pkg)
+		h.serves("removed", false)
+		out := h.run("dpkg", "-P", h.pkg)
+		if !strings.Contains(out, "22-connect-check-local") {
+			t.Errorf("nobody is told which file is left over:\n%s", out)
+		}
+		h.judges("purged", false)
+	})
+
 	// dpkg calls no prerm here: the upgrade was unpacked and never configured.
-	fault("removed while only unpacked", func(t *testing.T, h *host, stock snapshot) {
+	fault("removed while only unpacked", func(t *testing.T, h *host, _ snapshot) {
 		h.Append("etc/exim4/symbiosis.d/00-main/50-tls-options", "log_selector = +subject\n")
 		h.run("make", "-s", "-C", "/etc/exim4", "exim4.conf")
-		stock = h.snapshot()
+		stock := h.snapshot()
 		h.dpkg("-i", h.previous())
 		h.serves("previous release", true)
 		h.dpkg("--unpack", h.current())

@@ -59,8 +59,8 @@ func newHost(t *testing.T, suite, platform string) *host {
 	script := h.Read("etc/init.d/exim4")
 	h.Write("etc/init.d/exim4", strings.Replace(script, "sleep 2", "sleep 0.1", 1), 0o755)
 	h.database()
+	t.Cleanup(h.killAll)
 	h.run("/etc/init.d/exim4", "start")
-	t.Cleanup(func() { h.stop() })
 	return h
 }
 
@@ -181,6 +181,21 @@ func (h *host) pid() int {
 		return 0
 	}
 	return pid
+}
+
+// killAll ends whatever still runs in the root.
+func (h *host) killAll() {
+	for running := true; running; {
+		running = false
+		procs, _ := filepath.Glob("/proc/[0-9]*")
+		for _, p := range procs {
+			if root, err := os.Readlink(p + "/root"); err == nil && root == h.Dir {
+				var pid int
+				fmt.Sscan(filepath.Base(p), &pid)
+				running = syscall.Kill(pid, syscall.SIGKILL) == nil || running
+			}
+		}
+	}
 }
 
 // stop ends the daemon and waits for its end.
