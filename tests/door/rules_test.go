@@ -206,6 +206,7 @@ func TestHELO(t *testing.T) {
 		for _, name := range []string{
 			"[8.8.8.8] AUTH command used when not advertised",
 			"evil) [8.8.8.8]: 535 Incorrect authentication data",
+			strings.Repeat("a.", 150) + "example",
 			"evil [8.8.8.8]", "(evil", `"evil"`, "a\tb[c", "a\x01b", "[8.8.8.8", "[not.an.address]", "[]", `back\slash`,
 		} {
 			for _, port := range []int{465, 587} { // on 25 Exim itself refuses such names
@@ -229,6 +230,41 @@ func TestHELO(t *testing.T) {
 				t.Errorf("EHLO %q: %q; want 250", name, got)
 			}
 			c.Quit()
+		}
+	})
+}
+
+// What a client may say in other commands without getting into the log.
+func TestForgedCommands(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		c := d.Connect(innocent4, 587)
+		defer c.Close()
+		c.Cmd("EHLO client.example")
+		c.StartTLS("client.example", "mail.example.org")
+		for _, tt := range []struct{ cmd, log string }{
+			{"AUTH PLAIN x\" H=(a) [8.8.8.8] AUTH command used", "connect-acl: refused AUTH from [" + innocent4 + "]: forged characters"},
+			{"ETRN a\r[8.8.8.8]", "connect-acl: refused command from [" + innocent4 + "]: forged characters"},
+			// These Exim refuses by itself, before it asks an ACL.
+			{"MAIL FROM:<a@b\r[8.8.8.8]>", ""},
+			{"VRFY a\r[8.8.8.8]", ""},
+		} {
+			mark := len(d.Log())
+			if got := c.Cmd("%s", tt.cmd); lab.Code(got) < "400" {
+				t.Errorf("%q: %q; want a refusal", tt.cmd, got)
+			}
+			if l := d.LogSince(t, mark, tt.log); strings.Contains(l, "8.8.8.8") {
+				t.Errorf("the client's words are in the log:\n%s", l)
+			}
+		}
+		// Ordinary commands go on.
+		if got := c.AuthPlain("user@example.org", "correct horse"); lab.Code(got) != "235" {
+			t.Errorf("AUTH: %q", got)
+		}
+		if got := c.Cmd("MAIL FROM:<user@example.org>"); lab.Code(got) != "250" {
+			t.Errorf("MAIL: %q", got)
+		}
+		if got := c.Cmd("RCPT TO:<user@example.org>"); lab.Code(got) != "250" {
+			t.Errorf("RCPT: %q", got)
 		}
 	})
 }
