@@ -24,7 +24,7 @@ COMMANDS := $(notdir $(patsubst %/main.go,%,$(wildcard cmd/*/main.go)))
 # Static: one binary runs on every Debian from 9 on. The tags keep glibc's
 # name service, which a static program cannot load, and SQLite's dlopen out.
 TAGS    := netgo,osusergo,sqlite_omit_load_extension
-LDFLAGS := -s -w -buildid= -linkmode external -extldflags -static
+LDFLAGS := -s -w -linkmode external -extldflags -static
 GOBUILD := go build -trimpath -buildvcs=false -tags $(TAGS)
 CROSS_amd64 := x86_64-linux-gnu-
 CROSS_arm64 := aarch64-linux-gnu-
@@ -54,7 +54,7 @@ endef
 
 .PHONY: build
 build: deps-build ## the commands, static, in build/ARCH
-	@rm -rf build/$(ARCH) && mkdir -p build/$(ARCH)
+	@mkdir -p build/$(ARCH) && cd build/$(ARCH) && rm -f $$(ls | grep -vxF "$$(printf '%s\n' $(COMMANDS))")
 	@for c in $(COMMANDS); do echo "build $$c $(ARCH)"; \
 		CGO_ENABLED=1 GOOS=linux GOARCH=$(ARCH) CC=$(CROSS)gcc \
 		$(GOBUILD) -ldflags "$(LDFLAGS)" -o build/$(ARCH)/ ./cmd/$$c; \
@@ -64,7 +64,7 @@ build: deps-build ## the commands, static, in build/ARCH
 # --help. They run on the machine that builds, whatever the target.
 .PHONY: manual
 manual: deps-build ## the manual pages, in build/manual
-	@rm -rf build/manual && mkdir -p build/manual/bin
+	@mkdir -p build/manual/bin && rm -f build/manual/*.[58]
 	@for c in $(COMMANDS); do \
 		CGO_ENABLED=1 $(GOBUILD),manual -o build/manual/bin/ ./cmd/$$c; \
 		MANUAL_VERSION=$(VERSION) build/manual/bin/$$c --help > build/manual/$$c.8; done
