@@ -158,19 +158,20 @@ func (x Installation) make(ctx context.Context, limit time.Duration, args ...str
 	}
 	// What make writes shall be no more open than what is there, and no more
 	// closed because of whoever called us.
+	// The restart inherits the mask, so it is one of the usual three.
 	mask, st := 0o022, syscall.Stat_t{}
 	inForce := syscall.Stat(x.Config(), &st) == nil
-	if inForce {
-		mask = ^int(st.Mode) & 0o777
+	switch {
+	case inForce && st.Mode&0o044 == 0:
+		mask = 0o077
+	case inForce && st.Mode&0o004 == 0:
+		mask = 0o027
 	}
 	shell := fmt.Sprintf(`umask %04o; exec "$@"`, mask)
 	out, err := x.run(ctx, limit, "/bin/sh", append([]string{"-c", shell, "sh", program}, args...)...)
 	if now := (syscall.Stat_t{}); inForce && syscall.Stat(x.Config(), &now) == nil && now.Ino != st.Ino {
 		if now.Uid != st.Uid || now.Gid != st.Gid {
 			err = errors.Join(err, os.Chown(x.Config(), int(st.Uid), int(st.Gid)))
-		}
-		if now.Mode != st.Mode {
-			err = errors.Join(err, os.Chmod(x.Config(), fs.FileMode(st.Mode&0o777)))
 		}
 	}
 	if err == nil {

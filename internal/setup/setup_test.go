@@ -206,6 +206,7 @@ func TestApplyAndRemove(t *testing.T) {
 				t.Parallel()
 				r := newRoot(t, c[0], c[1])
 				must(t, os.Chmod(r.Path("etc/exim4/exim4.conf"), 0o640))
+				r.Run("chgrp", "Debian-exim", "/etc/exim4/exim4.conf")
 				if inForce(t, r) {
 					t.Fatal("unpacking alone has put the rules in force")
 				}
