@@ -33,7 +33,7 @@ type row struct {
 // the copy gives.
 func inPlace(ctx context.Context, path string, copied *sql.DB, p *plan, o Options, r *Result) error {
 	r.Pruned, r.Merged, r.Skipped = 0, 0, 0
-	w := &worker{path: path, o: o, r: r, size: 64, prune: p.args[0]}
+	w := &worker{path: path, o: o, r: r, size: 64, prune: p.args[0], patience: min(o.Wait, editWait)}
 	if p.prune > 0 {
 		o.Progress(fmt.Sprintf("deleting %d old rows", p.prune))
 		if err := w.prunes(ctx, copied); err != nil {
@@ -63,11 +63,13 @@ func inPlace(ctx context.Context, path string, copied *sql.DB, p *plan, o Option
 
 // A worker runs tasks in transactions short enough for the platform's writer.
 type worker struct {
-	path  string
-	o     Options
-	r     *Result
-	size  int // rows for one transaction
-	prune any
+	path string
+	o    Options
+	r    *Result
+	size int // rows for one transaction
+	// How long to wait for another program to close the file.
+	patience time.Duration
+	prune    any
 
 	batch []task
 	rows  int
@@ -206,8 +208,13 @@ func (w *worker) transact(ctx context.Context, do func(querier) error) error {
 	var held time.Duration
 	for try := 0; ; try++ {
 		begin := time.Now()
-		if _, err := awaitNoWriter(ctx, w.path, w.o.WriterMinutes, min(w.o.Wait, editWait)); err != nil {
+		alone, err := awaitNoWriter(ctx, w.path, w.o.WriterMinutes, w.patience)
+		if err != nil {
 			return err
+		}
+		if !alone {
+			// It never closes the file: waiting again would take for ever.
+			w.patience = 0
 		}
 		w.r.Paused += time.Since(begin)
 		db, err := openWrite(w.path)

@@ -29,7 +29,7 @@ type Options struct {
 
 	Now           time.Time     // the time from which ages count; zero means the clock's
 	WriterMinutes []int         // minutes of the hour at which the platform's scan starts; nil for none
-	Wait          time.Duration // longest wait for another writer to close the file; 0 means ten minutes
+	Wait          time.Duration // longest wait for another writer to close the file; 0 means two minutes
 	Pause         time.Duration // least pause between two transactions; 0 means 50 ms
 	Progress      func(string)  // told what is being done, unless nil
 }
@@ -91,7 +91,7 @@ func Maintain(ctx context.Context, path string, o Options) (r Result, err error)
 		o.Now = begin
 	}
 	if o.Wait == 0 {
-		o.Wait = 10 * time.Minute
+		o.Wait = 2 * time.Minute
 	}
 	if o.Pause == 0 {
 		o.Pause = 2 * holdAim
@@ -159,6 +159,9 @@ func maintain(ctx context.Context, path string, o Options) (Result, error) {
 	copied := workFile(path, "copy")
 	defer os.Remove(copied)
 	h, err := snapshot(ctx, path, copied)
+	if errors.Is(err, errUnsteady) {
+		h, err = copyRows(ctx, path, copied)
+	}
 	if err != nil {
 		return r, explain(path, err)
 	}
@@ -309,14 +312,13 @@ func makePlan(ctx context.Context, db *sql.DB, o Options) (*plan, error) {
 		FROM pragma_page_count, pragma_freelist_count, pragma_page_size`).Scan(&pages, &free, &pageSize); err != nil {
 		return nil, err
 	}
-	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master
-		WHERE type IN ('trigger', 'view') OR type = 'table' AND name != '`+Table+`' AND name NOT LIKE 'sqlite_stat%'`).Scan(&others); err != nil {
+	if others, err = otherObjects(ctx, db); err != nil {
 		return nil, err
 	}
 	limit := min(inPlaceRows, p.rows/10)
 	switch {
 	case others > 0:
-		// A new file would have to carry what is not ours to know.
+		// Everything is done in place.
 	case p.index && p.rows > indexInPlace, p.prune > limit:
 		p.rewrite = true
 	case o.Reclaim && free > 0 && (o.Force || free*4 > pages && free*pageSize >= reclaimBytes):
@@ -427,22 +429,19 @@ func build(ctx context.Context, copied, fresh string, h header, p *plan, o Optio
 	if err != nil {
 		return err
 	}
-	for _, setting := range []string{"page_size", "encoding", "auto_vacuum", "user_version", "application_id"} {
-		var v string
-		if err := db.QueryRowContext(ctx, "PRAGMA old."+setting).Scan(&v); err != nil {
-			return err
-		}
-		exec("PRAGMA main." + setting + " = '" + v + "'")
-	}
-	var table string
-	if err := db.QueryRowContext(ctx, "SELECT sql FROM old.sqlite_master WHERE type = 'table' AND name = '"+Table+"' COLLATE NOCASE").Scan(&table); err != nil {
-		return err
-	}
-	indexes, err := indexStatements(ctx, db, "old")
+	statements, err := definition(ctx, db, "old")
 	if err != nil {
 		return err
 	}
-	exec(table)
+	var indexes []string
+	for i, s := range statements {
+		if strings.HasPrefix(strings.ToUpper(s), "CREATE") {
+			exec(s)
+			indexes = statements[i+1:]
+			break
+		}
+		exec(s)
+	}
 	// A row that is not to be summed up is a group of its own, and a group of
 	// one keeps its count as it is stored, whatever it is.
 	group := "-1 - rowid"
@@ -467,14 +466,23 @@ func (p *plan) usedArgs() []any {
 	return p.args[:1]
 }
 
-func indexStatements(ctx context.Context, db querier, schema string) ([]string, error) {
-	rows, err := db.QueryContext(ctx, "SELECT sql FROM "+schema+".sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = '"+
-		Table+"' COLLATE NOCASE")
+// definition gives the statements that make an empty database like the one
+// attached as schema: its settings, the table, and then the table's indexes.
+func definition(ctx context.Context, db querier, schema string) ([]string, error) {
+	var all []string
+	for _, setting := range []string{"page_size", "encoding", "auto_vacuum", "user_version", "application_id"} {
+		var v string
+		if err := db.QueryRowContext(ctx, "PRAGMA "+schema+"."+setting).Scan(&v); err != nil {
+			return nil, err
+		}
+		all = append(all, "PRAGMA main."+setting+" = '"+v+"'")
+	}
+	rows, err := db.QueryContext(ctx, "SELECT sql FROM "+schema+".sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"+
+		" AND tbl_name = '"+Table+"' COLLATE NOCASE ORDER BY type = 'index'")
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var all []string
 	for rows.Next() {
 		var s string
 		if err := rows.Scan(&s); err != nil {
@@ -483,6 +491,14 @@ func indexStatements(ctx context.Context, db querier, schema string) ([]string, 
 		all = append(all, s)
 	}
 	return all, rows.Err()
+}
+
+// otherObjects counts what there is in the file beside the table and its
+// indexes, which a new file would have to carry and which is not ours to know.
+func otherObjects(ctx context.Context, db querier) (n int64, err error) {
+	err = db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE type IN ('trigger', 'view')
+		OR type = 'table' AND lower(name) != '`+Table+`' AND name NOT LIKE 'sqlite_stat%'`).Scan(&n)
+	return n, err
 }
 
 // dress gives the new file the owner, mode and access lists of the old one.
