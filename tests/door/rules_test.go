@@ -179,6 +179,13 @@ func TestFailedLogins(t *testing.T) {
 				t.Errorf("try %d from where a user is: %q; want 535", i, got)
 			}
 		})
+		// Nor does the history lock a user out, once the firewall has counted
+		// those failures; on port 25 it is a host like any other.
+		sqlite(t, d.Root.Path(database), "INSERT INTO blacklist VALUES ('5.5.5.7',1700000000,45),('5.5.5.8',1700000000,9);")
+		d.expect(t, "5.5.5.7", 587, "220", "")
+		d.expect(t, "5.5.5.7", 465, "220", "")
+		d.expect(t, "5.5.5.7", 25, "550", history)
+		d.LogSince(t, mark, "[5.5.5.7] Warning: history passed over: a user has logged in from here lately (count 45, threshold 10)")
 		// Others are not concerned.
 		d.guess(t, "5.5.5.8", 1, func(_ int, got string) {
 			if lab.Code(got) != "535" {
@@ -221,6 +228,11 @@ func TestHELO(t *testing.T) {
 				}
 			}
 		}
+		friend := d.Connect("10.1.2.3", 587) // known hosts say what they like
+		if got := friend.Cmd("EHLO (my) [laptop]"); lab.Code(got) != "250" {
+			t.Errorf("EHLO from a known host: %q; want 250", got)
+		}
+		friend.Quit()
 		for _, name := range []string{
 			"client.example", "[192.168.1.7]", "[IPv6:fe80::1]", "[2001:db8::1]", "my_laptop", "Jane's", "Jane's iPhone",
 			"Jane\u2019s iPhone", "localhost.localdomain", "WIN-4A6", "-", "a.b",
