@@ -158,9 +158,11 @@ func maintain(ctx context.Context, path string, o Options) (Result, error) {
 	o.Progress("reading the database")
 	copied := workFile(path, "copy")
 	defer os.Remove(copied)
+	var d layout
 	h, err := snapshot(ctx, path, copied)
+	whole := err == nil
 	if errors.Is(err, errUnsteady) {
-		h, err = copyRows(ctx, path, copied)
+		h, d, err = copyRows(ctx, path, copied)
 	}
 	if err != nil {
 		return r, explain(path, err)
@@ -189,7 +191,13 @@ func maintain(ctx context.Context, path string, o Options) (Result, error) {
 	}
 	defer func() { stop(); <-checked }()
 
-	p, err := makePlan(ctx, db, o)
+	if whole {
+		d, err = layoutOf(ctx, db, "main")
+	}
+	var p *plan
+	if err == nil {
+		p, err = makePlan(ctx, db, d, o)
+	}
 	if err != nil {
 		if v := verdict(); v != nil {
 			return r, v
@@ -281,13 +289,14 @@ type plan struct {
 	rewrite        bool  // by way of a new file
 	args           []any // :prune and :compact
 	compact        bool
+	layout         layout
 }
 
-func makePlan(ctx context.Context, db *sql.DB, o Options) (*plan, error) {
+func makePlan(ctx context.Context, db *sql.DB, d layout, o Options) (*plan, error) {
 	if err := writable(ctx, db); err != nil {
 		return nil, err
 	}
-	p := &plan{compact: o.Compact}
+	p := &plan{compact: o.Compact, layout: d}
 	// With no retention nothing is older than the oldest time there is.
 	var pruneBefore int64 = -1 << 63
 	if o.Retention > 0 {
@@ -302,17 +311,14 @@ func makePlan(ctx context.Context, db *sql.DB, o Options) (*plan, error) {
 		p.args[0]).Scan(&p.rows, &p.maxRowid, &p.prune); err != nil {
 		return nil, err
 	}
-	indexed, err := hasIndex(ctx, db)
-	if err != nil {
-		return nil, err
-	}
-	p.index = o.Index && !indexed
-	var pages, free, pageSize, others int64
+	p.index = o.Index && !d.indexed
+	var pages, free, pageSize int64
 	if err := db.QueryRowContext(ctx, `SELECT page_count, freelist_count, page_size
 		FROM pragma_page_count, pragma_freelist_count, pragma_page_size`).Scan(&pages, &free, &pageSize); err != nil {
 		return nil, err
 	}
-	if others, err = otherObjects(ctx, db); err != nil {
+	others, err := otherObjects(ctx, db)
+	if err != nil {
 		return nil, err
 	}
 	limit := min(inPlaceRows, p.rows/10)
@@ -429,17 +435,7 @@ func build(ctx context.Context, copied, fresh string, h header, p *plan, o Optio
 	if err != nil {
 		return err
 	}
-	statements, err := definition(ctx, db, "old")
-	if err != nil {
-		return err
-	}
-	var indexes []string
-	for i, s := range statements {
-		if strings.HasPrefix(strings.ToUpper(s), "CREATE") {
-			exec(s)
-			indexes = statements[i+1:]
-			break
-		}
+	for _, s := range p.layout.table {
 		exec(s)
 	}
 	// A row that is not to be summed up is a group of its own, and a group of
@@ -450,7 +446,7 @@ func build(ctx context.Context, copied, fresh string, h header, p *plan, o Optio
 	}
 	exec("INSERT INTO main."+Table+" SELECT ip, max(timestamp), CASE WHEN count(*) = 1 THEN count ELSE sum(count) END"+
 		" FROM old."+Table+" WHERE NOT "+prunable+" GROUP BY ip, "+group+" ORDER BY ip, "+group, p.usedArgs()...)
-	for _, index := range indexes {
+	for _, index := range p.layout.indexes {
 		exec(index)
 	}
 	if p.index {
@@ -466,31 +462,44 @@ func (p *plan) usedArgs() []any {
 	return p.args[:1]
 }
 
-// definition gives the statements that make an empty database like the one
-// attached as schema: its settings, the table, and then the table's indexes.
-func definition(ctx context.Context, db querier, schema string) ([]string, error) {
-	var all []string
+// A layout is what there is to a database beside its rows.
+type layout struct {
+	table   []string // statements that make an empty table, with the file's settings
+	indexes []string // statements that make the table's indexes
+	indexed bool     // one of them serves the lookup by address
+}
+
+// layoutOf reads the layout of the database that is attached as schema.
+func layoutOf(ctx context.Context, db querier, schema string) (d layout, err error) {
 	for _, setting := range []string{"page_size", "encoding", "auto_vacuum", "user_version", "application_id"} {
 		var v string
 		if err := db.QueryRowContext(ctx, "PRAGMA "+schema+"."+setting).Scan(&v); err != nil {
-			return nil, err
+			return d, err
 		}
-		all = append(all, "PRAGMA main."+setting+" = '"+v+"'")
+		d.table = append(d.table, "PRAGMA main."+setting+" = '"+v+"'")
 	}
-	rows, err := db.QueryContext(ctx, "SELECT sql FROM "+schema+".sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"+
-		" AND tbl_name = '"+Table+"' COLLATE NOCASE ORDER BY type = 'index'")
+	rows, err := db.QueryContext(ctx, "SELECT type, sql FROM "+schema+".sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"+
+		" AND tbl_name = '"+Table+"' COLLATE NOCASE")
 	if err != nil {
-		return nil, err
+		return d, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
+		var kind, s string
+		if err := rows.Scan(&kind, &s); err != nil {
+			return d, err
 		}
-		all = append(all, s)
+		if kind == "table" {
+			d.table = append(d.table, s)
+		} else {
+			d.indexes = append(d.indexes, s)
+		}
 	}
-	return all, rows.Err()
+	if err := rows.Err(); err != nil {
+		return d, err
+	}
+	d.indexed, err = hasIndex(ctx, db)
+	return d, err
 }
 
 // otherObjects counts what there is in the file beside the table and its

@@ -460,3 +460,47 @@ func TestReadRowsNamesTheLine(t *testing.T) {
 		}
 	}
 }
+
+// The copy made row by row has what the copy made of the file has.
+func TestCopyRows(t *testing.T) {
+	ctx := context.Background()
+	path := generated(t, blacklisttest.Spec{Seed: 14, Rows: 5017})
+	execAll(t, path, createIndex, "DELETE FROM blacklist WHERE rowid % 7 = 0", "INSERT INTO blacklist VALUES (x'0102', 'text', 2.5)")
+	dump := func(p string) string {
+		db, err := openCopy(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		rows, err := db.Query("SELECT rowid, quote(ip), quote(timestamp), quote(count) FROM blacklist ORDER BY rowid")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		var b strings.Builder
+		for rows.Next() {
+			var v [4]string
+			if err := rows.Scan(&v[0], &v[1], &v[2], &v[3]); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintln(&b, v)
+		}
+		return b.String()
+	}
+	a, b := path+".a", path+".b"
+	ha, err := snapshot(ctx, path, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hb, d, err := copyRows(ctx, path, b)
+	if err != nil || ha != hb || !d.indexed || len(d.indexes) != 1 {
+		t.Errorf("%+v and %+v, %+v, %v", ha, hb, d, err)
+	}
+	if dump(a) != dump(b) {
+		t.Error("the copies differ")
+	}
+	execAll(t, path, "CREATE TABLE other (x)")
+	if _, _, err := copyRows(ctx, path, b); !errors.Is(err, errUnsteady) {
+		t.Errorf("a file with more in it: %v", err)
+	}
+}

@@ -192,81 +192,71 @@ func copyTo(to string, src *os.File) error {
 // that there are at the beginning in short steps, each under SQLite's lock for
 // readers for about as long as some of Exim's lookups. Damage in the table is
 // an error; an index is not read but made anew.
-func copyRows(ctx context.Context, path, to string) (h header, err error) {
+func copyRows(ctx context.Context, path, to string) (h header, d layout, err error) {
 	// The descriptor is opened before and closed after the connection: see
 	// takeLease.
 	f, err := os.Open(path)
 	if err != nil {
-		return h, err
+		return h, d, err
 	}
 	defer f.Close()
 	src, err := openReadOnly(path)
 	if err != nil {
-		return h, err
+		return h, d, err
 	}
 	defer src.Close()
 	var maxRowid int64
-	var statements []string
 	begin, err := src.BeginTx(ctx, nil)
 	if err != nil {
-		return h, err
+		return h, d, err
 	}
 	defer begin.Rollback()
 	if err := writable(ctx, begin); err != nil {
-		return h, err
+		return h, d, err
 	}
 	others, err := otherObjects(ctx, begin)
 	if err != nil {
-		return h, err
+		return h, d, err
 	}
 	if others > 0 {
-		return h, errUnsteady
+		return h, d, errUnsteady
 	}
 	if err := begin.QueryRowContext(ctx, "SELECT coalesce(max(rowid), 0) FROM "+Table).Scan(&maxRowid); err != nil {
-		return h, err
+		return h, d, err
 	}
 	if h, err = readHeader(f); err != nil {
-		return h, err
+		return h, d, err
 	}
-	if statements, err = definition(ctx, begin, "main"); err != nil {
-		return h, err
+	if d, err = layoutOf(ctx, begin, "main"); err != nil {
+		return h, d, err
 	}
 	if err := begin.Rollback(); err != nil {
-		return h, err
+		return h, d, err
 	}
 
 	os.Remove(to)
 	dst, err := sql.Open("sqlite3", dsn(to, "mode=rwc&_journal_mode=OFF&_locking_mode=EXCLUSIVE&_sync=OFF&_cache_size=-16384"))
 	if err != nil {
-		return h, err
+		return h, d, err
 	}
 	defer dst.Close()
 	dst.SetMaxOpenConns(1)
-	split := len(statements)
-	for i, s := range statements {
-		if strings.HasPrefix(strings.ToUpper(s), "CREATE") {
-			split = i + 1 // the table; what follows are its indexes
-			_, err = dst.ExecContext(ctx, s)
-			break
+	for _, s := range d.table {
+		if _, err := dst.ExecContext(ctx, s); err != nil {
+			return h, d, err
 		}
-		if _, err = dst.ExecContext(ctx, s); err != nil {
-			break
-		}
-	}
-	if err != nil {
-		return h, err
 	}
 	const step, many = 2000, 50
 	insert := "INSERT INTO " + Table + " (rowid, ip, timestamp, count) VALUES (?,?,?,?)"
 	bulk := insert + strings.Repeat(",(?,?,?,?)", many-1)
 	tx, err := dst.BeginTx(ctx, nil)
 	if err != nil {
-		return h, err
+		return h, d, err
 	}
 	defer tx.Rollback()
 	st, err := tx.PrepareContext(ctx, bulk)
 	if err != nil {
-		return h, err
+		return h, d, err
 	}
 	defer st.Close()
 	last := int64(-1 << 63)
@@ -274,20 +264,20 @@ func copyRows(ctx context.Context, path, to string) (h header, err error) {
 		rows, err := src.QueryContext(ctx, "SELECT rowid, ip, timestamp, count FROM "+Table+" WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?",
 			last, maxRowid, step)
 		if err != nil {
-			return h, err
+			return h, d, err
 		}
 		part := make([]any, 0, 4*step)
 		for rows.Next() {
 			var v [4]any
 			if err := rows.Scan(&v[0], &v[1], &v[2], &v[3]); err != nil {
 				rows.Close()
-				return h, err
+				return h, d, err
 			}
 			part = append(part, v[:]...)
 		}
 		rows.Close() // the lock ends here
 		if err := rows.Err(); err != nil {
-			return h, err
+			return h, d, err
 		}
 		if len(part) == 0 {
 			break
@@ -295,24 +285,19 @@ func copyRows(ctx context.Context, path, to string) (h header, err error) {
 		last = part[len(part)-4].(int64)
 		for len(part) >= 4*many {
 			if _, err := st.ExecContext(ctx, part[:4*many]...); err != nil {
-				return h, err
+				return h, d, err
 			}
 			part = part[4*many:]
 		}
 		for ; len(part) > 0; part = part[4:] {
 			if _, err := tx.ExecContext(ctx, insert, part[:4]...); err != nil {
-				return h, err
+				return h, d, err
 			}
 		}
 	}
 	st.Close()
 	if err := tx.Commit(); err != nil {
-		return h, err
+		return h, d, err
 	}
-	for _, s := range statements[split:] {
-		if _, err := dst.ExecContext(ctx, s); err != nil {
-			return h, err
-		}
-	}
-	return h, nil
+	return h, d, nil
 }
