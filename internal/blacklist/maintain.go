@@ -78,7 +78,8 @@ const mergeable = "(typeof(ip) = 'text' AND typeof(timestamp) = 'integer' AND ty
 //
 // It works from a private copy, which it takes without locking the file, and
 // checks that copy's integrity first. A corrupt one is ErrCorrupt, and nothing
-// is changed. A little work is then done in place, in short transactions; for
+// is changed. (Of a file that is written to all the time only the rows can be
+// copied; damage to a page that holds rows is found then as well.) A little work is then done in place, in short transactions; for
 // much of it a new file is written beside the old one and renamed over it at a
 // moment when no program has the old one open for writing. Readers are not
 // kept out at that moment at all: they hold the file they opened.
