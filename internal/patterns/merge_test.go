@@ -117,6 +117,9 @@ func TestInstallRemoveRestores(t *testing.T) {
 			if len(f.Notes) != 0 {
 				t.Errorf("notes on the merged file: %v", f.Notes)
 			}
+			if name == "CRLF" && bytes.Count(merged, []byte("\r\n")) != bytes.Count(merged, []byte("\n")) {
+				t.Error("the block brings other line ends than the file has")
+			}
 			if f.Log == "" {
 				t.Error("the merged file names no log")
 			}

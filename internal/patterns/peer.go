@@ -69,12 +69,17 @@ func Peers(line []byte) []netip.Addr {
 				rest = rest[port(rest):]
 			}
 		}
+		if starts(rest, " Ci=") { // +connection_id
+			rest = bytes.TrimLeft(rest[len(" Ci="):], "0123456789")
+		}
 		switch {
 		case last:
 			peers = []netip.Addr{a}
 		case tail(rest) && len(peers) == 0 && !(open >= 2 && text[open-2] == ')'):
 			// No HELO name stands before it, so nothing of the client's does.
 			return []netip.Addr{a}
+		case starts(rest, " rejected connection in ") || starts(rest, " temporarily rejected connection in "):
+			// A connection is judged before there is a HELO name, so this is the client's text.
 		case tail(rest) && !contains(peers, a):
 			peers = append(peers, a)
 		}

@@ -26,11 +26,16 @@ const (
 	heloGiven = `(?:\((?:[^\[\]()]*|\[[^\[\]() ]*\])\) )`
 	helo      = heloGiven + `?`
 	// The address, the port with +incoming_port, our own end of the connection
-	// with +incoming_interface, and the ident name where rfc1413_hosts asks.
-	peer = `\[__IP__\](?::[0-9]+)?(?: I=\[[0-9A-Fa-f:.]+\]:[0-9]+)?(?: U=[^ ]+)?`
+	// with +incoming_interface, the connection's number with +connection_id, and
+	// the ident name where rfc1413_hosts asks.
+	peer = `\[__IP__\](?::[0-9]+)?(?: I=\[[0-9A-Fa-f:.]+\]:[0-9]+)?(?: Ci=[0-9]+)?(?: U=[^ ]+)?`
 	// TLS details, which a connection to port 465 has from its start.
 	fields = `(?: [A-Z]+(?:=(?:"[^"]*"|[^ "][^ ]*)?)?)*`
 )
+
+// refused is how Exim says that the connect ACL has refused a host. Since 4.98
+// it asks that ACL before TLS begins on port 465, and says it in other words.
+const refused = `(?:temporarily )?(?:rejected connection in "connect"|dropped by 'connect') ACL: `
 
 // without gives an expression for any text in which literal does not occur.
 // The literal's first character must not occur in it again.
@@ -81,11 +86,11 @@ func Rules() []Rule {
 		{"auth-not-advertised", "A robot tries to log in where no login is offered. Needs +smtp_protocol_error.",
 			start + `SMTP protocol error in "AUTH.*" H=` + name + helo + peer + ` AUTH command used when not advertised`},
 		{"history", "A host with a history of offences has come back. Written by our rule 30-check-symbiosis-db.",
-			connect(`rejected connection in "connect" ACL: Blacklisted: Denied access - history of unwanted activity(?: \([^()]*\))?`)},
+			connect(refused + `Blacklisted: Denied access - history of unwanted activity(?: \([^()]*\))?`)},
 		{"rate", "A host connects too often. Written by our rule 50-ratelimit.",
-			connect(`temporarily rejected connection in "connect" ACL: Sender deferred [.0-9]+ / [0-9a-z]+`)},
+			connect(refused + `Sender deferred [.0-9]+ / [0-9a-z]+`)},
 		{"dnsbl", "A host is on a DNS list. Written by our rule 60-check-dnsbls.",
-			connect(`rejected connection in "connect" ACL: [0-9A-Fa-f:.]+ is blacklisted at [^ ]+ \([^()]*\)`)},
+			connect(refused + `[0-9A-Fa-f:.]+ is blacklisted at [^ ]+ \([^()]*\)`)},
 		{"early-input", "A robot talks before the greeting. Needs no log selector.",
 			start + `SMTP protocol synchronization error \(input sent without waiting for greeting\): rejected connection from H=` + name + peer + fields + ` input=".*$`},
 		{"helo-refused", "A name that only robots use, or one made to forge log lines. Written by our rule 30-check-helo-name.",
@@ -96,6 +101,8 @@ func Rules() []Rule {
 			own(`too many failed logins from \[__IP__\]`)},
 		{"auth-refused", "An AUTH command made to forge log lines. Written by our rule 03-check-auth-argument.",
 			own(`refused AUTH from \[__IP__\]: forged characters`)},
+		{"command-refused", "A command made to forge log lines. Written by our rule 13-acl-connect-command.",
+			own(`refused command from \[__IP__\]: forged characters`)},
 		{"too-many-errors", "Too many unknown commands, or too many syntax errors, before any HELO. Needs no log selector.",
 			start + `SMTP call from ` + name + peer + ` dropped: too many (?:unrecognized commands|syntax or protocol errors) \(last .*$`},
 		{"too-many-errors", "The same after a HELO.",

@@ -332,7 +332,10 @@ func (l *lab) stop() error {
 	var err error
 	if l.daemon != nil && l.daemon.Process != nil {
 		l.daemon.Process.Signal(syscall.SIGTERM)
+		// An Exim that has just reaped a child can miss the signal.
+		kill := time.AfterFunc(5*time.Second, func() { l.daemon.Process.Kill() })
 		l.daemon.Wait()
+		kill.Stop()
 	}
 	for _, m := range []string{"root/dev", "root/proc", "root", ""} {
 		err = errors.Join(err, syscall.Unmount(filepath.Join(l.dir, m), syscall.MNT_DETACH))
