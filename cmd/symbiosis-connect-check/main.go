@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 )
@@ -19,7 +20,7 @@ func main() {
 		}
 	}
 	app := &cli.App{
-		Name:                 "symbiosis-connect-check",
+		Name:                 filepath.Base(os.Args[0]), // the Sympl package has another
 		Usage:                "answer Exim's questions about a connecting host",
 		HideHelpCommand:      true,
 		EnableBashCompletion: true,
