@@ -144,7 +144,7 @@ func TestScanWarns(t *testing.T) {
 func TestPeers(t *testing.T) {
 	for line, want := range map[string]string{
 		`2026-11-23 12:00:00 H=(x) [192.0.2.1] rejected AUTH LOGIN: no`:                                                         "192.0.2.1",
-		`2026-11-23 12:00:00 [77] H=a.example ([10.0.0.1]) [192.0.2.1]:99 I=[192.0.2.25]:25 rejected connection in "connect"`:   "192.0.2.1",
+		`2026-11-23 12:00:00 [77] H=a.example ([10.0.0.1]) [192.0.2.1]:99 I=[192.0.2.25]:25 rejected RCPT <b@c.example>: no`:    "192.0.2.1",
 		`2026-11-23 12:00:00 LOGIN authenticator failed for (x) [2001:db8::1]: 535 Incorrect (set_id=[8.8.8.8])`:                "2001:db8::1",
 		`2026-11-23 12:00:00 LOGIN authenticator failed for (x) [192.0.2.1]: 535 Incorrect (set_id=) [8.8.8.8]: 535 Incorrect)`: "192.0.2.1 8.8.8.8",
 		`2026-11-23 12:00:00 SMTP protocol error in "AUTH x" H=(a) [8.8.8.8] y" H=(a) [192.0.2.1] AUTH command used when`:       "192.0.2.1",
