@@ -171,6 +171,7 @@ func chosen(c *cli.Context, p place) ([]address.Key, error) {
 		keys = append(keys, h.Key)
 	}
 	if c.Bool("dnsbl-listed") {
+		inForce(c, p, map[string]string{"lists": "CHECK_CONNECT_IP_DNSBLS", "score": "CHECK_CONNECT_DNSBL_THRESHOLD"})
 		found, err := askLists(c, p, keys)
 		if err != nil {
 			return nil, err

@@ -26,7 +26,7 @@ const defaultThreshold = 10
 
 func inspection() []*cli.Command {
 	threshold := &cli.Int64Flag{Name: "threshold", Value: defaultThreshold,
-		Usage: "the `COUNT` above which the connect check denies a host: SYMBIOSIS_INCIDENT_THRESHOLD"}
+		Usage: "the `COUNT` above which the connect check denies a host, if not SYMBIOSIS_INCIDENT_THRESHOLD in Exim's configuration in force"}
 	return []*cli.Command{
 		{
 			Name: "list", Usage: "list the hosts, the latest offender first",
@@ -192,6 +192,11 @@ func list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	settings := map[string]string{"threshold": "SYMBIOSIS_INCIDENT_THRESHOLD"}
+	if c.Bool("dnsbl") {
+		settings["lists"], settings["score"] = "CHECK_CONNECT_IP_DNSBLS", "CHECK_CONNECT_DNSBL_THRESHOLD"
+	}
+	inForce(c, p, settings)
 	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
 	if err != nil {
 		return err
@@ -398,6 +403,7 @@ func show(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	inForce(c, p, map[string]string{"threshold": "SYMBIOSIS_INCIDENT_THRESHOLD"})
 	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
 	if err != nil {
 		return err

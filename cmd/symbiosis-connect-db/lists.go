@@ -21,12 +21,12 @@ import (
 const parallel = 8
 
 // defaultLists are those of the connect check as it is shipped.
-const defaultLists = "zen.spamhaus.org : b.barracudacentral.org : bl.spamcop.net"
+const defaultLists = "zen.spamhaus.org=127.0.0.[2..7;9..11] : b.barracudacentral.org=127.0.0.2 : bl.spamcop.net=127.0.0.2"
 
 func dnsblFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "lists", Value: defaultLists, Usage: "the DNS `LISTS` to ask, separated by colons: CHECK_CONNECT_IP_DNSBLS"},
-		&cli.IntFlag{Name: "score", Value: dnsbl.DefaultThreshold, Usage: "the `SCORE` from which the lists deny a host"},
+		&cli.StringFlag{Name: "lists", Value: defaultLists, Usage: "the DNS `LISTS` to ask, separated by colons, if not CHECK_CONNECT_IP_DNSBLS in Exim's configuration in force"},
+		&cli.IntFlag{Name: "score", Value: dnsbl.DefaultThreshold, Usage: "the `SCORE` from which the lists deny a host, if not CHECK_CONNECT_DNSBL_THRESHOLD in Exim's configuration in force"},
 		&cli.DurationFlag{Name: "timeout", Value: dnsbl.DefaultTimeout, Usage: "deadline for all lists about one host"},
 		&cli.StringSliceFlag{Name: "server", Usage: "ask the resolver at `HOST[:PORT]` instead of the system's; may be repeated"},
 	}

@@ -39,12 +39,25 @@ func TestBrokenDatabase(t *testing.T) {
 			{name: "wrong schema", make: func() { sqlite(t, db, "CREATE TABLE blacklist (a, b);") }, why: "locked, damaged or not the firewall's"},
 			{name: "not a database", make: write([]byte(strings.Repeat("not a database\n", 500)), 0o644), why: "locked, damaged or not the firewall's"},
 			{name: "truncated", make: write(good[:len(good)/2], 0o644), why: "locked, damaged or not the firewall's"},
+			// The writer was killed in the middle: only root can put it right.
+			{name: "hot journal", make: func() {
+				sqlite(t, db, strings.Join([]string{goodSchema, "PRAGMA cache_size=1;",
+					"INSERT INTO blacklist SELECT value,1,1 FROM generate_series(1,5000);",
+					"BEGIN; UPDATE blacklist SET count=2;",
+					".shell cp " + db + " " + db + ".hot",
+					".shell cp " + db + "-journal " + db + ".hot-journal",
+					"ROLLBACK;"}, "\n"))
+				os.Rename(db+".hot", db)
+				os.Rename(db+".hot-journal", db+"-journal")
+				os.Chmod(db+"-journal", 0o600)
+			}, why: "skipped"},
 			{name: "text for a count", make: func() {
 				sqlite(t, db, goodSchema+"INSERT INTO blacklist VALUES ('"+innocent4+"',1,'many');")
 			}},
 		}
 		for _, s := range states {
 			t.Run(s.name, func(t *testing.T) {
+				os.Remove(db + "-journal")
 				if err := os.RemoveAll(db); err != nil {
 					t.Fatal(err)
 				}
@@ -62,6 +75,7 @@ func TestBrokenDatabase(t *testing.T) {
 				}
 				// The other rules go on.
 				d.expect(t, listed4, 25, "550", "is blacklisted at")
+				os.Remove(db + "-journal")
 				os.RemoveAll(db)
 			})
 		}
@@ -86,6 +100,7 @@ func TestBrokenDatabase(t *testing.T) {
 		})
 		t.Run("good again", func(t *testing.T) {
 			os.RemoveAll(db)
+			os.Remove(db + "-journal")
 			os.WriteFile(db, good, 0o644)
 			d.expect(t, bad4, 25, "550", history)
 			d.expect(t, innocent4, 25, "220", "")

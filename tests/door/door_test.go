@@ -160,6 +160,9 @@ func TestThresholdCanBeOverridden(t *testing.T) {
 	d.with(t, func() {
 		d.expect(t, "9.9.9.10", 25, "220", "")
 		d.expect(t, bad4, 25, "550", history)
+		if out := d.Root.Run("symbiosis-connect-db", "show", "9.9.9.10"); !strings.Contains(out, "threshold of 11") {
+			t.Errorf("symbiosis-connect-db does not know the threshold in force:\n%s", out)
+		}
 	}, "SYMBIOSIS_INCIDENT_THRESHOLD == 11")
 	d.expect(t, "9.9.9.10", 25, "550", history)
 }
