@@ -44,7 +44,7 @@ func TestScanTakesWhatMatchTakes(t *testing.T) {
 	rnd := rand.New(rand.NewSource(2))
 	filler := strings.Repeat("2026-11-23 12:00:00 1abcde-0001-xx => user <user@example.org> R=x T=y\n", 50)
 	var log bytes.Buffer
-	for range 6 { // more than one block
+	for range 2 { // more than one block
 		for _, i := range rnd.Perm(len(lines)) {
 			log.WriteString(lines[i] + "\n")
 			if rnd.Intn(40) == 0 {
