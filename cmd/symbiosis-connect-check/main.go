@@ -24,7 +24,7 @@ func main() {
 		Usage:                "answer Exim's questions about a connecting host",
 		HideHelpCommand:      true,
 		EnableBashCompletion: true,
-		Commands:             []*cli.Command{dbCommand(), dnsblCommand()},
+		Commands:             []*cli.Command{dbCommand(), dnsblCommand(), explainCommand()},
 	}
 	if err := app.Run(os.Args); err != nil {
 		fmt.Fprintf(os.Stderr, "symbiosis-connect-check: %v\n", err)

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"symbiosis-connect-acl/internal/explain"
+	"symbiosis-connect-acl/internal/platform"
+)
+
+// exitRefused says that explain did its work and some port refuses the host.
+const exitRefused = 3
+
+func explainCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "explain",
+		Usage:     "tell what every rule says about ADDRESS, and how to let it in",
+		ArgsUsage: "ADDRESS",
+		Description: `For each rule in the order of the ACLs, its verdict on ports 25, 465 and 587
+and the evidence. The settings are those of the configuration in force. A
+verdict in parentheses counts for nothing: an earlier rule has decided. Run it
+as root, or some evidence is out of reach.
+
+The verdicts are accept, pass, deny, defer, delay; would deny, would defer and
+would delay for a rule that only learns; off for a rule that does not ask on
+that port; skipped for one that could not ask and lets the host go on; depends
+for one that waits for what the host will say; unknown for what could not be
+found out. When something refuses the host, the command that lets it in comes
+last.
+
+Exit status: 0 the host is let in on all three ports; 3 some port refuses it;
+1 the configuration could not be read, or there is no Symbiosis here; 64 wrong
+command line.`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "json", Usage: "print JSON for programs"},
+			&cli.StringFlag{Name: "root", Value: "/", Usage: "examine the system below `DIR`"},
+		},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return explainUsage(err.Error())
+		},
+		HideHelpCommand: true,
+		Action:          runExplain,
+	}
+}
+
+func explainUsage(problem string) error {
+	return cli.Exit("symbiosis-connect-check explain: "+problem, exitUsage)
+}
+
+func runExplain(c *cli.Context) error {
+	asJSON, root, host := c.Bool("json"), c.String("root"), ""
+	// The flag library stops at the first argument; people write options last.
+	args := c.Args().Slice()
+	for i := 0; i < len(args); i++ {
+		name, value, inline := strings.Cut(args[i], "=")
+		switch {
+		case args[i] == "--json" || args[i] == "-json":
+			asJSON = true
+		case name == "--root" || name == "-root":
+			if !inline {
+				if i++; i == len(args) {
+					return explainUsage("--root needs a DIR")
+				}
+				value = args[i]
+			}
+			root = value
+		case strings.HasPrefix(args[i], "-"):
+			return explainUsage("unknown option " + args[i])
+		case host != "":
+			return explainUsage("expected one ADDRESS")
+		default:
+			host = args[i]
+		}
+	}
+	if host == "" {
+		return explainUsage("expected one ADDRESS")
+	}
+	addr, err := parseHost(host)
+	if err != nil {
+		return explainUsage(err.Error())
+	}
+	p, err := platform.Find(root)
+	if err != nil {
+		return err
+	}
+	report, err := explain.Explain(c.Context, p, addr)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		enc := json.NewEncoder(c.App.Writer)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(report)
+	} else {
+		color := c.App.Writer == io.Writer(os.Stdout) && term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		_, err = io.WriteString(c.App.Writer, reportText(report, color))
+	}
+	if err == nil && !report.LetIn() {
+		err = cli.Exit("", exitRefused)
+	}
+	return err
+}
+
+// reportWidth is that of a terminal nobody has made wider.
+const reportWidth = 80
+
+// Column widths of the table: a rule's name, and a verdict in parentheses.
+const (
+	ruleColumn    = 29
+	verdictColumn = 15
+)
+
+// reportText writes a report for people. Texts that others have written (a
+// list's, a reverse name, a line of a file) go without control characters.
+func reportText(r *explain.Report, color bool) string {
+	var b strings.Builder
+	head := r.Address
+	if r.Key != r.Address {
+		head += ", counted as " + r.Key
+	}
+	fmt.Fprintf(&b, "%s\n\n", head)
+	for _, o := range r.Outcomes {
+		how := o.How
+		if !o.LetIn {
+			how = paint(how, "31", color)
+		} else {
+			how = paint(how, "32", color)
+		}
+		fmt.Fprintf(&b, "  port %-4d %s\n", o.Port, how)
+	}
+
+	fmt.Fprintf(&b, "\n%-*s", ruleColumn, "")
+	for _, p := range explain.Ports {
+		fmt.Fprintf(&b, " %-*d", verdictColumn, p)
+	}
+	trimEnd(&b)
+	for _, rule := range r.Rules {
+		name := rule.Name
+		if rule.Snippet != "" {
+			name = path.Base(rule.Snippet)
+		} else {
+			name = "blacklist.d of the firewall"
+		}
+		fmt.Fprintf(&b, "%-*s", ruleColumn, name)
+		for _, f := range rule.Findings {
+			text, code := string(f.Verdict), ""
+			switch {
+			case !f.Reached && f.Verdict != explain.Off:
+				text, code = "("+text+")", "2"
+			case f.Verdict.Refuses():
+				code = "31"
+			case f.Verdict == explain.Accept:
+				code = "32"
+			case strings.HasPrefix(text, "would") || f.Verdict == explain.Skipped || f.Verdict == explain.Unknown:
+				code = "33"
+			}
+			pad := strings.Repeat(" ", max(0, verdictColumn-len(text)))
+			b.WriteString(" " + paint(text, code, color) + pad)
+		}
+		trimEnd(&b)
+		for _, e := range rule.Evidence {
+			wrap(&b, e, "    ", "      ")
+		}
+	}
+	if len(r.Notes) > 0 {
+		b.WriteByte('\n')
+		for _, n := range r.Notes {
+			wrap(&b, "Note: "+n, "", "  ")
+		}
+	}
+	if len(r.Commands) > 0 {
+		b.WriteString("\nTo let it in:\n")
+		for _, c := range r.Commands {
+			b.WriteString("    " + plain(c) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// trimEnd ends a line without the spaces that fill its last column.
+func trimEnd(b *strings.Builder) {
+	s := strings.TrimRight(b.String(), " ")
+	b.Reset()
+	b.WriteString(s + "\n")
+}
+
+func paint(s, code string, color bool) string {
+	if !color || code == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+// plain takes out what a terminal would obey.
+func plain(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c >= 0x7f && c < 0xa0 {
+			return '?'
+		}
+		return c
+	}, s)
+}
+
+// wrap breaks a text between words; a word that is too long stays whole, so
+// that it can be copied.
+func wrap(b *strings.Builder, s, first, next string) {
+	line, width := first, len([]rune(first))
+	empty := true
+	for _, word := range strings.Fields(plain(s)) {
+		n := len([]rune(word))
+		if !empty && width+1+n > reportWidth {
+			b.WriteString(line + "\n")
+			line, width, empty = next, len([]rune(next)), true
+		}
+		if !empty {
+			line += " "
+			width++
+		}
+		line += word
+		width += n
+		empty = false
+	}
+	b.WriteString(line + "\n")
+}

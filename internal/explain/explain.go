@@ -1,0 +1,512 @@
+// Package explain tells what every rule of the connect checks says about one
+// host on ports 25, 465 and 587, and why.
+//
+// Nothing is decided here by defaults of its own. The values are the macros of
+// the configuration in force; conditions are put to Exim itself ("exim4 -be",
+// with the rights that it has at a connection), in the words of the snippets;
+// a rule whose snippet is not in the configuration does not act.
+package explain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/firewall"
+	"symbiosis-connect-acl/internal/platform"
+)
+
+// Ports are the ports that a report is about, in its order.
+var Ports = [...]int{25, 465, 587}
+
+// A Verdict is what a rule says about the host on one port.
+type Verdict string
+
+// The verdicts.
+const (
+	Accept     Verdict = "accept"      // lets the host past all later connect rules
+	Pass       Verdict = "pass"        // has nothing against it
+	Deny       Verdict = "deny"        // refuses it
+	Defer      Verdict = "defer"       // puts it off
+	Delay      Verdict = "delay"       // greets it late
+	WouldDeny  Verdict = "would deny"  // only learns: logs what it would do
+	WouldDefer Verdict = "would defer" // likewise
+	WouldDelay Verdict = "would delay" // likewise
+	Off        Verdict = "off"         // does not ask: switched off, not on this port, or not in the configuration
+	Skipped    Verdict = "skipped"     // could not ask; the host goes on
+	Depends    Verdict = "depends"     // on what the host will say after the greeting
+	Unknown    Verdict = "unknown"     // could not be found out here
+)
+
+// Refuses reports whether the verdict keeps the host out.
+func (v Verdict) Refuses() bool { return v == Deny || v == Defer }
+
+func (v Verdict) learning() Verdict {
+	switch v {
+	case Deny:
+		return WouldDeny
+	case Defer:
+		return WouldDefer
+	case Delay:
+		return WouldDelay
+	}
+	return v
+}
+
+// A Finding is a rule's verdict on one port.
+type Finding struct {
+	Port    int     `json:"port"`
+	Verdict Verdict `json:"verdict"`
+	Reached bool    `json:"reached"` // false when an earlier rule has decided
+}
+
+// A Rule is one rule with its verdicts, which are in the order of Ports.
+type Rule struct {
+	Name     string              `json:"name"` // such as history; firewall is what stands before Exim
+	Snippet  string              `json:"snippet,omitempty"`
+	State    string              `json:"state"` // in force: enforce, learn, off or measure; "" when it has none
+	Findings [len(Ports)]Finding `json:"verdicts"`
+	Evidence []string            `json:"evidence"`
+	Firewall []FirewallEntry     `json:"firewall,omitempty"`
+	Known    []KnownBy           `json:"known_by,omitempty"`
+	History  *History            `json:"history,omitempty"`
+	Rate     *Rate               `json:"rate,omitempty"`
+	DNSBL    []Round             `json:"dnsbl,omitempty"`
+	Reverse  []string            `json:"reverse_names,omitempty"`
+}
+
+// A FirewallEntry is a file of the firewall's blacklist.d about the host.
+type FirewallEntry struct {
+	File      string    `json:"file"`
+	Automatic bool      `json:"automatic"` // written by the platform's scan
+	Ports     []string  `json:"ports"`     // null means all
+	Since     time.Time `json:"since"`
+}
+
+// A KnownBy is a host list that has the host.
+type KnownBy struct {
+	List string `json:"list"`           // Exim's name of it
+	File string `json:"file,omitempty"` // "" when the configuration itself names the host
+	Line int    `json:"line,omitempty"`
+	Text string `json:"text,omitempty"` // the line
+}
+
+// A History is what the count database has about the host.
+type History struct {
+	Count     int64     `json:"count"`
+	Threshold string    `json:"threshold"` // a count above it is refused
+	Rows      int       `json:"rows"`
+	First     time.Time `json:"first"`
+	Last      time.Time `json:"last"`
+}
+
+// A Rate is an average that Exim remembers about the host.
+type Rate struct {
+	Now    float64   `json:"now"`  // events per period at this moment
+	Next   float64   `json:"next"` // with the event that is asked about
+	Limit  float64   `json:"limit"`
+	Period string    `json:"period"`
+	Last   time.Time `json:"last"` // the last event; zero when Exim remembers none
+}
+
+// A Round is what the DNS lists of some ports say.
+type Round struct {
+	Ports     []int  `json:"ports"`
+	Score     int    `json:"score"`
+	Threshold int    `json:"threshold"`
+	Problem   string `json:"problem,omitempty"` // why no list was asked
+	Lists     []List `json:"lists"`
+}
+
+// A List is what one DNS list says.
+type List struct {
+	List    string `json:"list"` // its zone, with any key hidden
+	Status  string `json:"status"`
+	Weight  int    `json:"weight"`
+	Code    string `json:"code,omitempty"`
+	Text    string `json:"text,omitempty"`
+	Problem string `json:"problem,omitempty"`
+}
+
+// An Outcome is what becomes of the host on one port.
+type Outcome struct {
+	Port  int    `json:"port"`
+	LetIn bool   `json:"let_in"`         // it is greeted, and its logins are looked at
+	Rule  string `json:"rule,omitempty"` // the first rule that refuses it
+	How   string `json:"how"`            // in words
+}
+
+// A Report is the whole answer.
+type Report struct {
+	Address  string              `json:"address"`
+	Key      string              `json:"key"` // under which the host is counted
+	Platform string              `json:"platform"`
+	Exim     string              `json:"exim"`
+	Active   bool                `json:"active"` // whether the rules are in force at all
+	Outcomes [len(Ports)]Outcome `json:"ports"`
+	Rules    []Rule              `json:"rules"`
+	Commands []string            `json:"let_in_commands"` // empty when nothing refuses the host
+	Notes    []string            `json:"notes"`
+}
+
+// LetIn reports whether the host is let in on every port.
+func (r *Report) LetIn() bool {
+	for _, o := range r.Outcomes {
+		if !o.LetIn {
+			return false
+		}
+	}
+	return true
+}
+
+// examiner is one report in the making.
+type examiner struct {
+	exim.Installation
+	ctx    context.Context
+	host   netip.Addr
+	key    address.Key
+	macros map[string]string
+	conf   []byte
+	user   exim.User
+	report *Report
+
+	variables bool // 15-connect-variables is in force
+	known     bool // the host is let past
+	rates     map[string]remembered
+	noRates   string // why the rates could not be read
+}
+
+// The time that Exim has for an answer, and for one that needs a resolver.
+const (
+	askLimit     = 10 * time.Second
+	reverseLimit = 5 * time.Second
+)
+
+const marker = "SYMBIOSIS_CONNECT_ACL"
+
+// Explain examines the host at addr on the given platform. It changes nothing.
+// An error means that the configuration in force could not be read; whatever
+// else cannot be found out is told in the report.
+func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report, error) {
+	addr = addr.Unmap()
+	e := &examiner{Installation: exim.Installation{Platform: p}, ctx: ctx, host: addr, key: address.FromAddr(addr)}
+	if !e.key.IsValid() {
+		return nil, errors.New("no address to explain")
+	}
+	e.report = &Report{Address: addr.String(), Key: e.key.String(), Platform: p.Name, Commands: []string{}, Notes: []string{}}
+	var err error
+	if e.report.Exim, err = e.Version(ctx); err != nil {
+		return nil, err
+	}
+	if e.conf, err = os.ReadFile(e.Config()); err != nil {
+		return nil, err
+	}
+	if e.macros, err = e.Macros(ctx, e.Config()); err != nil {
+		return nil, err
+	}
+	if os.Geteuid() == 0 {
+		if e.user, err = e.User(ctx, e.Config()); err != nil {
+			return nil, err
+		}
+	} else {
+		e.note("not run as root: the firewall's files, the database and the rates may be out of reach")
+	}
+	_, e.report.Active = e.macros[marker]
+	if !e.report.Active {
+		e.note("the rules are not in force: %s-connect-setup apply", p.Name)
+	}
+	e.variables = e.inForce(snippetVariables)
+	if e.report.Active && !e.variables {
+		e.note("%s is not in the configuration in force: without it most rules let everyone pass", snippetVariables)
+	}
+
+	// What waits for a resolver goes on meanwhile.
+	var lists Rule
+	var reverse answer
+	var wg sync.WaitGroup
+	wg.Add(2)
+	go func() { defer wg.Done(); reverse = e.askReverse() }()
+	go func() { defer wg.Done(); lists = e.dnsbls() }()
+	wall := e.firewall()
+	e.readRates()
+	known, history, rate, greeting, auth := e.accepted(), e.history(), e.ratelimit(), e.greeting(), e.auth()
+	wg.Wait()
+	e.report.Rules = []Rule{wall, known, e.reverse(reverse), history, rate, lists, greeting, e.helo(), e.authArgument(), auth}
+	e.foreign()
+	e.decide()
+	return e.report, nil
+}
+
+func (e *examiner) note(format string, args ...any) {
+	e.report.Notes = append(e.report.Notes, fmt.Sprintf(format, args...))
+}
+
+// value gives a macro's value. Exim leaves the name of a macro that is not
+// defined as it stands, so that is its value then.
+func (e *examiner) value(name string) string {
+	if v, ok := e.macros[name]; ok {
+		return v
+	}
+	return name
+}
+
+// inForce reports whether the configuration in force holds the snippet.
+func (e *examiner) inForce(name string) bool {
+	if !e.report.Active {
+		return false
+	}
+	return bytes.Contains(e.conf, []byte("\n# "+e.Inside(filepath.Join(e.SnippetDir, name))+"\n"))
+}
+
+// The snippets, in the order of the ACLs.
+const (
+	connectDir       = "10-acl/10-acl-check-connect/"
+	snippetVariables = connectDir + "15-connect-variables"
+	snippetKnown     = connectDir + "20-accept-known"
+	snippetReverse   = connectDir + "21-check-sender-host-name"
+	snippetHistory   = connectDir + "30-check-symbiosis-db"
+	snippetRatelimit = connectDir + "50-ratelimit"
+	snippetDNSBLs    = connectDir + "60-check-dnsbls"
+	snippetGreeting  = connectDir + "80-delay-greeting"
+	snippetHelper    = "10-acl/11-acl-connect-helper"
+	snippetHelo      = "10-acl/20-acl-check-helo/30-check-helo-name"
+	snippetArgument  = "10-acl/30-acl-check-auth/03-check-auth-argument"
+	snippetAuth      = "10-acl/30-acl-check-auth/05-check-auth-failures"
+)
+
+// rule begins a rule. It gives the state in force, and puts the verdict Off
+// where the rule does not ask: ask tells the ports on which it does.
+func (e *examiner) rule(name, snippet, stateMacro, portsMacro string) (r Rule, ask [len(Ports)]bool) {
+	r = Rule{Name: name, Snippet: snippet, Evidence: []string{}}
+	for i, port := range Ports {
+		r.Findings[i] = Finding{Port: port, Verdict: Off}
+	}
+	if !e.inForce(snippet) {
+		if e.report.Active {
+			r.Evidence = append(r.Evidence, "the snippet is not in the configuration in force")
+		}
+		return r, ask
+	}
+	if stateMacro != "" {
+		r.State = e.state(stateMacro)
+		if r.State == "off" {
+			return r, ask
+		}
+	}
+	for i := range ask {
+		ask[i] = true
+	}
+	if portsMacro != "" {
+		var questions []string
+		for _, port := range Ports {
+			questions = append(questions, fmt.Sprintf("${if inlist{%d}{%s}{yes}{no}}", port, e.value(portsMacro)))
+		}
+		for i, a := range e.ask(askLimit, questions...) {
+			ask[i] = e.variables && a.text == "yes"
+			if a.failed() {
+				r.Findings[i].Verdict = Skipped
+				r.Evidence = append(r.Evidence, portsMacro+": "+a.text)
+			}
+		}
+	}
+	return r, ask
+}
+
+// state is the state in force: the suite's, where that is milder than the
+// rule's. What is none of the known values counts as learn.
+func (e *examiner) state(macro string) string {
+	suite, own := e.value("CONNECT_STATE_SUITE"), e.value(macro)
+	switch {
+	case suite == "off" || own == "off":
+		return "off"
+	case own == "measure" && macro == "CONNECT_STATE_RATELIMIT":
+		return "measure"
+	case suite == "enforce" && own == "enforce":
+		return "enforce"
+	}
+	return "learn"
+}
+
+// set puts a verdict where the rule asks, as its state has it.
+func (r *Rule) set(ask [len(Ports)]bool, v Verdict) {
+	if r.State == "learn" {
+		v = v.learning()
+	}
+	for i := range ask {
+		if ask[i] {
+			r.Findings[i].Verdict = v
+		}
+	}
+}
+
+func (r *Rule) tell(format string, args ...any) {
+	r.Evidence = append(r.Evidence, fmt.Sprintf(format, args...))
+}
+
+func any3(b [len(Ports)]bool) bool { return b[0] || b[1] || b[2] }
+
+// services are the names that a firewall's file may have for our ports.
+func isPort(text string, port int) bool {
+	switch strings.ToLower(text) {
+	case strconv.Itoa(port):
+		return true
+	case "smtp":
+		return port == 25
+	case "smtps", "ssmtp", "urd", "submissions":
+		return port == 465
+	case "submission":
+		return port == 587
+	}
+	return false
+}
+
+// firewall looks into blacklist.d. What stands there is turned away before
+// Exim hears of it.
+func (e *examiner) firewall() Rule {
+	r := Rule{Name: "firewall", Evidence: []string{}}
+	for i, port := range Ports {
+		r.Findings[i] = Finding{Port: port, Verdict: Pass}
+	}
+	dir := filepath.Join(e.FirewallDir, "blacklist.d")
+	entries, err := firewall.Read(dir)
+	if err != nil {
+		for i := range r.Findings {
+			r.Findings[i].Verdict = Unknown
+		}
+		r.tell("%v", err)
+		return r
+	}
+	for _, x := range entries {
+		if !x.Net.Contains(e.host) {
+			continue
+		}
+		file := e.Inside(x.File)
+		r.Firewall = append(r.Firewall, FirewallEntry{file, x.Automatic, x.Ports, x.Modified.UTC()})
+		for i, port := range Ports {
+			hit := x.Ports == nil
+			for _, p := range x.Ports {
+				hit = hit || isPort(p, port)
+			}
+			if hit {
+				r.Findings[i].Verdict = Deny
+			}
+		}
+		by, ports := "by hand", "all ports"
+		if x.Automatic {
+			by = "by the scan, which takes it out two days later"
+		}
+		if x.Ports != nil {
+			ports = "ports " + strings.Join(x.Ports, ",")
+		}
+		r.tell("%s, %s, %s, %s", file, ports, stamp(x.Modified), by)
+	}
+	return r
+}
+
+// stamp writes a time for people.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+
+// foreign notes the rules in the connect ACL that are neither ours nor the
+// platform's: they are the administrator's, and not explained here.
+func (e *examiner) foreign() {
+	if !e.report.Active {
+		return
+	}
+	prefix := "# " + e.Inside(e.SnippetDir) + "/" + connectDir
+	for _, line := range strings.Split(string(e.conf), "\n") {
+		name, ok := strings.CutPrefix(line, prefix)
+		if !ok {
+			continue
+		}
+		switch connectDir + name {
+		case snippetVariables, snippetKnown, snippetReverse, snippetHistory, snippetRatelimit, snippetDNSBLs, snippetGreeting,
+			connectDir + "00-header", connectDir + "10-accept-local", connectDir + "90-default":
+		default:
+			e.note("not explained here, because it is not ours: %s%s; exim4 -bh %s tries it", connectDir, name, e.host)
+		}
+	}
+}
+
+// decide follows the host through the rules on each port.
+func (e *examiner) decide() {
+	refusedBy := map[string]bool{}
+	for i, port := range Ports {
+		o := &e.report.Outcomes[i]
+		*o = Outcome{Port: port, LetIn: true, How: "let in"}
+		accepted := false
+		for j := range e.report.Rules {
+			r := &e.report.Rules[j]
+			f := &r.Findings[i]
+			connect := strings.HasPrefix(r.Snippet, connectDir)
+			f.Reached = o.LetIn && !(accepted && connect)
+			if !f.Reached {
+				continue
+			}
+			switch {
+			case f.Verdict == Accept:
+				accepted = true
+				o.How = "let in as a known host"
+			case f.Verdict.Refuses():
+				o.LetIn, o.Rule = false, r.Name
+				refusedBy[r.Name] = true
+				switch {
+				case r.Name == "firewall":
+					o.How = "no connection: the firewall"
+				case r.Name == "auth":
+					o.How = "greeted, but its logins are put off: " + path.Base(r.Snippet)
+				case f.Verdict == Defer:
+					o.How = "put off: " + path.Base(r.Snippet)
+				default:
+					o.How = "refused: " + path.Base(r.Snippet)
+				}
+			case f.Verdict == Delay:
+				o.How += ", after a delay"
+			case f.Verdict == Unknown:
+				o.How = "let in, as far as can be told here"
+			}
+		}
+	}
+	if len(refusedBy) == 0 {
+		return
+	}
+	wall := e.report.Rules[0]
+	for _, x := range wall.Firewall {
+		if refusedBy["firewall"] {
+			e.report.Commands = append(e.report.Commands, "rm '"+x.File+"'")
+		}
+	}
+	if refusedBy["firewall"] {
+		e.note("the firewall follows a change of blacklist.d at its next reload, within the hour")
+	}
+	// Behind the firewall the rules may refuse the host as well.
+	rules := false
+	for _, r := range e.report.Rules[1:] {
+		for _, f := range r.Findings {
+			rules = rules || f.Verdict.Refuses()
+		}
+	}
+	if !rules || e.known {
+		return
+	}
+	if !e.inForce(snippetKnown) {
+		e.note("%s is not in force, so no list of known hosts helps", snippetKnown)
+		for _, r := range e.report.Rules {
+			if r.History != nil && refusedBy[r.Name] {
+				e.report.Commands = append(e.report.Commands, e.Name+"-connect-db delete "+e.host.String())
+			}
+		}
+		return
+	}
+	e.report.Commands = append(e.report.Commands, "echo "+e.key.String()+" >> "+e.value("ETC_DIR")+"/exim4/whitelist_connect_hosts")
+}

@@ -1,0 +1,369 @@
+package explain
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/dnsbl"
+)
+
+// askReverse makes the query of 21-check-sender-host-name.
+func (e *examiner) askReverse() answer {
+	return e.ask(reverseLimit, "${sg{${lookup dnsdb{defer_strict,ptr="+e.host.String()+"}{$value}{}}}{\\N\\s+\\N}{ }}")[0]
+}
+
+func (e *examiner) reverse(name answer) Rule {
+	r, ask := e.rule("reverse", snippetReverse, "CONNECT_STATE_REVERSE", "CONNECT_PORTS_REVERSE")
+	switch {
+	case name.failed():
+		r.set(ask, Pass) // only a clear "there is no such name" counts
+		r.tell("reverse name not found out: %s", name.text)
+	case name.text == "":
+		r.set(ask, Deny)
+		r.tell("no reverse name")
+	default:
+		r.set(ask, Pass)
+		r.Reverse = strings.Fields(name.text)
+		r.tell("reverse name %s", strings.Join(r.Reverse, ", "))
+	}
+	return r
+}
+
+// history makes the query of 30-check-symbiosis-db: through Exim, so that what
+// Exim cannot read is not read here either.
+func (e *examiner) history() Rule {
+	r, ask := e.rule("history", snippetHistory, "CONNECT_STATE_HISTORY", "CONNECT_PORTS_HISTORY")
+	h := &History{Threshold: strings.TrimSpace(e.value("SYMBIOSIS_INCIDENT_THRESHOLD"))}
+	database := strings.TrimSpace(e.value("SYMBIOSIS_INCIDENT_DATABASE"))
+	if !e.report.Active {
+		database = e.Inside(e.Database)
+	}
+	outside := filepath.Join(e.Root, database)
+	skip := func(why string) Rule {
+		r.set(ask, Skipped)
+		r.tell("history not known: %s", why)
+		return r
+	}
+	if _, sqlite := e.macros["_HAVE_LOOKUP_SQLITE"]; sqlite {
+		a := e.ask(askLimit, "${if exists{"+database+"}{${lookup sqlite {"+database+
+			" select cast(coalesce(sum(count),0) as integer) from blacklist where ip='"+e.key.String()+"';}}}{absent}}")[0]
+		if a.text == "absent" {
+			return skip(database + " does not exist (the firewall makes it when it first counts)")
+		}
+		n, err := strconv.ParseInt(a.text, 10, 64)
+		if a.failed() || err != nil {
+			return skip(fmt.Sprintf("%s: %s (%s-connect-setup check says more)", database, a.text, e.Name))
+		}
+		h.Count = n
+	} else {
+		n, err := blacklist.Sum(e.ctx, outside, e.key)
+		if err != nil {
+			return skip(err.Error())
+		}
+		h.Count = n
+	}
+	r.History = h
+	rows, err := blacklist.History(e.ctx, outside, e.key)
+	if err == nil && len(rows) > 0 {
+		h.Rows, h.First, h.Last = len(rows), rows[0].Time(), rows[len(rows)-1].Time()
+	}
+	text := fmt.Sprintf("count %d", h.Count)
+	if h.Rows > 0 {
+		text += fmt.Sprintf(" in %d %s, first %s, last %s", h.Rows, plural(h.Rows, "row", "rows"), stamp(h.First), stamp(h.Last))
+	}
+	if err != nil {
+		text += fmt.Sprintf(" (the rows cannot be read: %v)", err)
+	}
+	if r.Snippet == snippetHistory && e.inForce(snippetHistory) {
+		text += fmt.Sprintf("; refused above %s", h.Threshold)
+	}
+	r.tell("%s", text)
+	over := e.ask(askLimit, fmt.Sprintf("${if >{%d}{%s}{yes}{no}}", h.Count, e.value("SYMBIOSIS_INCIDENT_THRESHOLD")))[0]
+	switch {
+	case over.failed():
+		r.set(ask, Skipped)
+		r.tell("SYMBIOSIS_INCIDENT_THRESHOLD: %s", over.text)
+	case over.text == "yes":
+		r.set(ask, Deny)
+	default:
+		r.set(ask, Pass)
+	}
+	return r
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+func (e *examiner) ratelimit() Rule {
+	r, ask := e.rule("rate", snippetRatelimit, "CONNECT_STATE_RATELIMIT", "CONNECT_PORTS_RATELIMIT")
+	if !any3(ask) {
+		return r
+	}
+	setting := e.value("CHECK_CONNECT_RATELIMIT")
+	valid := e.ask(askLimit, `${if match{`+setting+`}{\N^\s*\d+(\.\d+)?\s*/\s*(\d+[wdhms])+\s*$\N}{yes}{no}}`)[0]
+	limit, period, _ := strings.Cut(setting, "/")
+	period = strings.TrimSpace(period)
+	most, err := strconv.ParseFloat(strings.TrimSpace(limit), 64)
+	if valid.text != "yes" || err != nil {
+		r.set(ask, Skipped)
+		r.tell("CHECK_CONNECT_RATELIMIT is %q: not a number and a period such as 10 / 15m", setting)
+		return r
+	}
+	if e.noRates != "" {
+		r.set(ask, Unknown)
+		r.tell("rate not known: %s", e.noRates)
+		return r
+	}
+	rate := e.rate(period, "per_conn/connect-", 1, time.Now())
+	rate.Limit = most
+	r.Rate = &rate
+	if rate.Last.IsZero() {
+		r.tell("Exim remembers no connection; put off from %s / %s", trim(most), period)
+	} else {
+		r.tell("%.1f / %s now, %.1f with the next connection, last %s; put off from %s", rate.Now, period, rate.Next, stamp(rate.Last), trim(most))
+	}
+	if r.State == "measure" || rate.Next < most {
+		r.set(ask, Pass)
+	} else {
+		r.set(ask, Defer)
+	}
+	return r
+}
+
+func trim(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+// dnsbls asks the lists of each port as symbiosis-connect-check dnsbl does, but
+// waits for every one of them.
+func (e *examiner) dnsbls() Rule {
+	r, ask := e.rule("dnsbl", snippetDNSBLs, "CONNECT_STATE_DNSBLS", "")
+	if !any3(ask) {
+		return r
+	}
+	var questions []string
+	for _, port := range Ports {
+		questions = append(questions, fmt.Sprintf("${if inlist{%d}{%s}{yes}{no}}", port, e.value("CONNECT_PORTS_DNSBLS")))
+	}
+	setting := map[int]string{}
+	for i, a := range e.ask(askLimit, questions...) {
+		switch a.text {
+		case "yes":
+			setting[i] = e.value("CHECK_CONNECT_IP_DNSBLS")
+		case "no":
+			setting[i] = e.value("CHECK_SUBMISSION_IP_DNSBLS")
+		}
+		if !e.variables {
+			setting[i] = ""
+		}
+	}
+	helper := filepath.Join(e.Root, "usr/sbin", e.Name+"-connect-check")
+	st, err := os.Stat(helper)
+	for i := range Ports {
+		lists := strings.TrimSpace(setting[i])
+		if lists == "" || i > 0 && lists == strings.TrimSpace(setting[0]) || i > 1 && lists == strings.TrimSpace(setting[1]) {
+			continue
+		}
+		var on [len(Ports)]bool
+		round := Round{Lists: []List{}}
+		for j, port := range Ports {
+			if strings.TrimSpace(setting[j]) == lists {
+				on[j] = true
+				round.Ports = append(round.Ports, port)
+			}
+		}
+		var verdict Verdict
+		switch {
+		case !e.inForce(snippetHelper):
+			verdict, round.Problem = Skipped, snippetHelper+" is not in the configuration in force"
+		case err != nil:
+			verdict, round.Problem = Skipped, err.Error()
+		case !st.Mode().IsRegular() || st.Mode().Perm()&0o111 == 0:
+			verdict, round.Problem = Skipped, e.Inside(helper)+" is not a program"
+		default:
+			verdict = e.round(&round, lists)
+		}
+		r.set(on, verdict)
+		r.DNSBL = append(r.DNSBL, round)
+		e.tellRound(&r, round)
+	}
+	return r
+}
+
+func (e *examiner) round(out *Round, setting string) Verdict {
+	lists, err := dnsbl.ParseLists(setting)
+	if err != nil {
+		out.Problem = err.Error()
+		return Skipped
+	}
+	threshold, err := strconv.Atoi(strings.TrimSpace(e.value("CHECK_CONNECT_DNSBL_THRESHOLD")))
+	if err != nil || threshold < 1 {
+		out.Problem = fmt.Sprintf("CHECK_CONNECT_DNSBL_THRESHOLD is %q: not a whole number of 1 or more", e.value("CHECK_CONNECT_DNSBL_THRESHOLD"))
+		return Skipped
+	}
+	timeout, err := time.ParseDuration(strings.TrimSpace(e.value("CHECK_CONNECT_DNSBL_TIMEOUT")))
+	if err != nil || timeout <= 0 {
+		out.Problem = fmt.Sprintf("CHECK_CONNECT_DNSBL_TIMEOUT is %q: not a time such as 2s", e.value("CHECK_CONNECT_DNSBL_TIMEOUT"))
+		return Skipped
+	}
+	result, err := dnsbl.Check(e.ctx, e.host, lists, dnsbl.Options{Threshold: threshold, Timeout: timeout,
+		ResolvConf: filepath.Join(e.Root, dnsbl.DefaultResolvConf), All: true})
+	if err != nil {
+		out.Problem = err.Error()
+		return Skipped
+	}
+	out.Score, out.Threshold = result.Score, result.Threshold
+	for _, a := range result.Answers {
+		l := List{List: a.List.DisplayName(), Status: a.Status.String(), Weight: a.List.Weight, Text: a.Text}
+		if a.Code.IsValid() {
+			l.Code = a.Code.String()
+		}
+		if a.Failure != nil {
+			l.Problem = a.Failure.Error()
+		}
+		out.Lists = append(out.Lists, l)
+	}
+	if result.Deny {
+		return Deny
+	}
+	return Pass
+}
+
+func (e *examiner) tellRound(r *Rule, round Round) {
+	var ports []string
+	for _, p := range round.Ports {
+		ports = append(ports, strconv.Itoa(p))
+	}
+	on := "on " + strings.Join(ports, ", ")
+	if round.Problem != "" {
+		r.tell("%s: not asked: %s", on, round.Problem)
+		return
+	}
+	r.tell("%s: score %d; refused from %d", on, round.Score, round.Threshold)
+	var not []string
+	for _, l := range round.Lists {
+		switch {
+		case l.Problem != "":
+			r.tell("%s: %s", l.List, l.Problem)
+		case l.Status == dnsbl.Listed.String():
+			text := ""
+			if l.Text != "" {
+				text = ", " + l.Text
+			}
+			r.tell("%s: %s, weight %+d%s", l.List, l.Code, l.Weight, text)
+		case l.Status == dnsbl.NotListed.String():
+			not = append(not, l.List)
+		}
+	}
+	if len(not) > 0 {
+		r.tell("not listed at %s", strings.Join(not, ", "))
+	}
+}
+
+func (e *examiner) greeting() Rule {
+	r, ask := e.rule("greeting", snippetGreeting, "CONNECT_STATE_GREETING", "CONNECT_PORTS_GREETING")
+	if !any3(ask) {
+		return r
+	}
+	seconds := strings.TrimSpace(e.value("CONNECT_GREETING_DELAY"))
+	on := e.ask(askLimit, `${if match{`+e.value("CONNECT_GREETING_DELAY")+`}{\N^[1-9]\d?$\N}{yes}{no}}`)[0]
+	if on.text != "yes" {
+		r.set(ask, Off)
+		r.tell("CONNECT_GREETING_DELAY is %q", seconds)
+		return r
+	}
+	if e.noRates != "" {
+		r.set(ask, Unknown)
+		r.tell("not known whether it has been here: %s", e.noRates)
+		return r
+	}
+	if rate := e.rate("30d", "per_conn/connect-greeted-", 0, time.Now()); rate.Now >= 0.05 {
+		r.set(ask, Pass)
+		r.tell("it has waited before, last %s", stamp(rate.Last))
+	} else {
+		r.set(ask, Delay)
+		r.tell("it has not been here before: greeted after %s s", seconds)
+	}
+	return r
+}
+
+func (e *examiner) helo() Rule {
+	r, ask := e.rule("helo", snippetHelo, "CONNECT_STATE_HELO", "")
+	r.set(ask, Depends)
+	if any3(ask) {
+		r.tell("%s bots' names, and names with brackets or quotation marks", refuses(r.State))
+	}
+	return r
+}
+
+func (e *examiner) authArgument() Rule {
+	r, ask := e.rule("auth-argument", snippetArgument, "CONNECT_STATE_AUTH", "")
+	r.set(ask, Depends)
+	if any3(ask) {
+		r.tell("%s AUTH commands that are none", refuses(r.State))
+	}
+	return r
+}
+
+func refuses(state string) string {
+	if state == "learn" {
+		return "would refuse"
+	}
+	return "refuses"
+}
+
+// auth reads the failed logins that Exim remembers. It runs after accepted,
+// because known hosts are not counted.
+func (e *examiner) auth() Rule {
+	r, ask := e.rule("auth", snippetAuth, "CONNECT_STATE_AUTH", "")
+	if !any3(ask) {
+		return r
+	}
+	failures, leniency, period := strings.TrimSpace(e.value("CONNECT_AUTH_FAILURES")), strings.TrimSpace(e.value("CONNECT_AUTH_LENIENCY")), strings.TrimSpace(e.value("CONNECT_AUTH_PERIOD"))
+	valid := e.ask(askLimit, `${if match{`+failures+` `+leniency+` `+period+`}{\N^\d+ \d+ (\d+[wdhms])+$\N}{yes}{no}}`)[0]
+	switch {
+	case e.known:
+		r.set(ask, Off)
+		r.tell("a known host's failed logins are not counted")
+		return r
+	case !e.inForce(snippetKnown):
+		r.set(ask, Off)
+		r.tell("it needs %s", snippetKnown)
+		return r
+	case valid.text != "yes":
+		r.set(ask, Off)
+		r.tell("CONNECT_AUTH_FAILURES, _LENIENCY and _PERIOD are %q, %q and %q: not two numbers and a period such as 1h", failures, leniency, period)
+		return r
+	case e.noRates != "":
+		r.set(ask, Unknown)
+		r.tell("failed logins not known: %s", e.noRates)
+		return r
+	}
+	now := time.Now()
+	limit, why := failures, ""
+	if passed := e.rate("30d", "per_cmd/connect-auth-passed-", 0, now); passed.Now >= 0.05 {
+		limit, why = leniency, ", because somebody has logged in from there, last "+stamp(passed.Last)
+	}
+	most, _ := strconv.ParseFloat(limit, 64)
+	rate := e.rate(period, "per_cmd/connect-auth-failed-", 0, now)
+	rate.Limit = most
+	r.Rate = &rate
+	text := fmt.Sprintf("no failed logins remembered; %s / %s allowed%s", limit, period, why)
+	if !rate.Last.IsZero() {
+		text = fmt.Sprintf("%.1f failed logins / %s, last %s; %s allowed%s", rate.Now, period, stamp(rate.Last), limit, why)
+	}
+	r.tell("%s", text)
+	if rate.Now >= most-0.5 {
+		r.set(ask, Defer)
+	} else {
+		r.set(ask, Pass)
+	}
+	return r
+}
