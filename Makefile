@@ -1,4 +1,4 @@
-# make deb    both packages for this machine's architecture, in dist/
+# make deb    the Symbiosis package in dist/, Sympl's in dist/sympl/
 # make test   what CI runs
 # make demo   a Debian root laid out as Symbiosis is, and the checks at work
 #
@@ -20,6 +20,10 @@ export SOURCE_DATE_EPOCH := $(shell date -d "$$(sed -n '/^ -- /{s/.*>  //p;q}' d
 HOSTARCH := $(shell go env GOHOSTARCH)
 ARCH     ?= $(HOSTARCH)
 COMMANDS := $(notdir $(patsubst %/main.go,%,$(wildcard cmd/*/main.go)))
+
+# The two packages exclude each other, and so do two architectures: each has a
+# directory of its own, so that "apt install ./dist/*.deb" finds one.
+DIST := dist$(if $(filter-out $(HOSTARCH),$(ARCH)),/$(ARCH))
 
 # Static: one binary runs on every Debian from 9 on. The tags keep glibc's
 # name service, which a static program cannot load, and SQLite's dlopen out.
@@ -72,19 +76,19 @@ manual: deps-build ## the manual pages, in build/manual
 
 # One build at a time: a test that needs a package may be at it already.
 .PHONY: deb
-deb: deps-build ## both packages, in dist/
+deb: deps-build ## the Symbiosis package in dist/, Sympl's in dist/sympl/; ARCH=arm64 in dist/arm64/
 	@mkdir -p build && flock build/lock $(MAKE) --no-print-directory deb-unlocked
 
 .PHONY: deb-unlocked
 deb-unlocked: build manual
-	@mkdir -p dist
 	@go build -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
 	@for pair in symbiosis:sympl sympl:symbiosis; do \
 		platform=$${pair%:*} other=$${pair#*:} stage=build/stage-$(ARCH)-$${pair%:*}; \
 		debian/stage $$platform build/$(ARCH) build/manual $$stage; \
 		(cd $$stage && ARCH=$(ARCH) VERSION=$(VERSION) MAINTAINER="$(MAINTAINER)" OTHER=$$other-connect-acl \
 			../nfpm package -f nfpm.yaml -p deb -t ../package.deb); \
-		mv build/package.deb dist/$${platform}-connect-acl_$(VERSION)_$(ARCH).deb; done
+		out=$(DIST); [ $$platform = symbiosis ] || out=$(DIST)/$$platform; \
+		mkdir -p $$out && rm -f $$out/*.deb && mv build/package.deb $$out/$${platform}-connect-acl_$(VERSION)_$(ARCH).deb; done
 
 .PHONY: test
 test: deps-test deb ## vet and every test
@@ -119,7 +123,7 @@ vuln: ## known vulnerabilities in what is linked in
 
 .PHONY: lintian
 lintian: deb deps-test ## the packages against Debian's rules
-	lintian --pedantic -E -I --fail-on error,warning,info,pedantic,experimental dist/*_$(VERSION)_$(ARCH).deb
+	lintian --pedantic -E -I --fail-on error,warning,info,pedantic,experimental $(DIST)/*.deb $(DIST)/sympl/*.deb
 
 .PHONY: piuparts
 piuparts: deb deps-test ## install, upgrade, remove and purge in a bare Debian

@@ -53,6 +53,20 @@ func Version(t testing.TB, dir string) string {
 	return string(m[1])
 }
 
+// Out is where the tree in dir puts a package: as make deb does, each platform
+// and each foreign architecture in a directory of its own.
+func Out(t testing.TB, dir, platform, version, arch string) string {
+	t.Helper()
+	parts := []string{dir, "dist"}
+	if arch != Arch(t) {
+		parts = append(parts, arch)
+	}
+	if platform != "symbiosis" {
+		parts = append(parts, platform)
+	}
+	return filepath.Join(append(parts, File(platform, version, arch))...)
+}
+
 // File names a package of a version, as make deb does.
 func File(platform, version, arch string) string {
 	return fmt.Sprintf("%s-connect-acl_%s_%s.deb", platform, version, arch)
@@ -113,7 +127,7 @@ func build(t testing.TB, source, version, arch string) string {
 	}
 	current := true
 	for _, p := range Platforms {
-		info, err := os.Stat(filepath.Join(source, "dist", File(p, version, arch)))
+		info, err := os.Stat(Out(t, source, p, version, arch))
 		current = current && err == nil && info.ModTime().After(newest)
 	}
 	if !current {
@@ -125,7 +139,7 @@ func build(t testing.TB, source, version, arch string) string {
 		t.Fatal(err)
 	}
 	for _, p := range Platforms {
-		data, err := os.ReadFile(filepath.Join(source, "dist", File(p, version, arch)))
+		data, err := os.ReadFile(Out(t, source, p, version, arch))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, File(p, version, arch)), data, 0o644)
 		}

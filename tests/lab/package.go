@@ -41,6 +41,9 @@ func Package(t testing.TB, platform string) string {
 	if err != nil {
 		t.Fatalf("make deb: %v\n%s", err, dist)
 	}
+	if platform != "symbiosis" {
+		dist = filepath.Join(dist, platform) // the two exclude each other
+	}
 	found, err := filepath.Glob(filepath.Join(dist, platform+"-connect-acl_*_"+runtime.GOARCH+".deb"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("packages of %s in %s: %v, %v; want one", platform, dist, found, err)

@@ -451,7 +451,7 @@ func previous(t *testing.T, platform string) string {
 	old := deb.Version(t, dir)
 	deb.Make(t, dir, "deb")
 	for _, p := range deb.Platforms {
-		previousDebs[p] = filepath.Join(dir, "dist", deb.File(p, old, deb.Arch(t)))
+		previousDebs[p] = deb.Out(t, dir, p, old, deb.Arch(t))
 	}
 	return previousDebs[platform]
 }

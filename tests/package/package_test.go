@@ -336,7 +336,7 @@ func TestReproducible(t *testing.T) {
 		run(t, dir, env, "sh", "-c", cmd, "sh", clock, arch)
 		var all []byte
 		for _, p := range platforms {
-			data, err := os.ReadFile(filepath.Join(dir, "dist", deb.File(p, deb.Version(t, dir), arch)))
+			data, err := os.ReadFile(deb.Out(t, dir, p, deb.Version(t, dir), arch))
 			if err != nil {
 				t.Fatal(err)
 			}
