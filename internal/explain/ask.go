@@ -19,9 +19,91 @@ type answer struct {
 
 func (a answer) failed() bool { return a.err != nil }
 
-// ask has Exim expand each of the questions, with the configuration in force
-// and with the rights that it has at a connection. Each must give one line.
+// The questions are the conditions and lookups of the snippets, word for word,
+// with the values of the macros in their places.
+const (
+	questionVersion = "$version_number"
+	questionSpool   = "$spool_directory"
+)
+
+// onPorts asks whether each port is in a list of ports.
+func (e *examiner) onPorts(macro string) []string {
+	var all []string
+	for _, port := range Ports {
+		all = append(all, fmt.Sprintf("${if inlist{%d}{%s}{yes}{no}}", port, e.value(macro)))
+	}
+	return all
+}
+
+// isKnown asks whether each of knownLists has the host.
+func (e *examiner) isKnown() []string {
+	var all []string
+	for _, l := range knownLists {
+		all = append(all, "${if match_ip{"+e.host.String()+"}{+"+l.name+"}{yes}{no}}")
+	}
+	return all
+}
+
+func (e *examiner) database() string {
+	if !e.report.Active {
+		return e.Inside(e.Database)
+	}
+	return e.value("SYMBIOSIS_INCIDENT_DATABASE")
+}
+
+func (e *examiner) countOf(database string) string {
+	return "${if exists{" + database + "}{${lookup sqlite {" + database +
+		" select cast(coalesce(sum(count),0) as integer) from blacklist where ip='" + e.key.String() + "';}}}{absent}}"
+}
+
+func (e *examiner) rateValid() string {
+	return `${if match{` + e.value("CHECK_CONNECT_RATELIMIT") + `}{\N^\s*\d+(\.\d+)?\s*/\s*(\d+[wdhms])+\s*$\N}{yes}{no}}`
+}
+
+func (e *examiner) delayValid() string {
+	return `${if match{` + e.value("CONNECT_GREETING_DELAY") + `}{\N^[1-9]\d?$\N}{yes}{no}}`
+}
+
+func (e *examiner) authValid() string {
+	return `${if match{` + e.value("CONNECT_AUTH_FAILURES") + ` ` + e.value("CONNECT_AUTH_LENIENCY") + ` ` + e.value("CONNECT_AUTH_PERIOD") +
+		`}{\N^\d+ \d+ (\d+[wdhms])+$\N}{yes}{no}}`
+}
+
+// askAll asks at once what is sure to be asked, which saves starting Exim for
+// each of the questions.
+func (e *examiner) askAll() {
+	all := []string{questionVersion, questionSpool, e.rateValid(), e.delayValid(), e.authValid()}
+	if _, ok := e.macros["_HAVE_LOOKUP_SQLITE"]; ok {
+		all = append(all, e.countOf(e.database()))
+	}
+	all = append(all, e.isKnown()...)
+	for _, macro := range []string{"CONNECT_PORTS_HISTORY", "CONNECT_PORTS_RATELIMIT", "CONNECT_PORTS_DNSBLS", "CONNECT_PORTS_GREETING", "CONNECT_PORTS_REVERSE"} {
+		all = append(all, e.onPorts(macro)...)
+	}
+	answers := map[string]answer{}
+	for i, a := range e.askExim(askLimit, all...) {
+		answers[all[i]] = a
+	}
+	e.answers = answers
+}
+
+// ask has Exim expand each of the questions that it has not answered before.
 func (e *examiner) ask(limit time.Duration, questions ...string) []answer {
+	all := make([]answer, len(questions))
+	for i, q := range questions {
+		a, ok := e.answers[q]
+		if !ok {
+			return e.askExim(limit, questions...)
+		}
+		all[i] = a
+	}
+	return all
+}
+
+// askExim has Exim expand each of the questions, with the configuration in
+// force and with the rights that it has at a connection. Each must give one
+// line.
+func (e *examiner) askExim(limit time.Duration, questions ...string) []answer {
 	all := make([]answer, len(questions))
 	// Without -C Exim reads its configuration before it gives up the
 	// superuser's rights, as the daemon does.
@@ -39,7 +121,7 @@ func (e *examiner) ask(limit time.Duration, questions ...string) []answer {
 	case err == nil && len(questions) > 1:
 		// A message of several lines: ask one by one.
 		for i, q := range questions {
-			all[i] = e.ask(limit, q)[0]
+			all[i] = e.askExim(limit, q)[0]
 		}
 	default:
 		if err == nil {

@@ -184,7 +184,8 @@ type examiner struct {
 	variables bool // 15-connect-variables is in force
 	known     bool // the host is let past
 	rates     map[string]remembered
-	noRates   string // why the rates could not be read
+	noRates   string            // why the rates could not be read
+	answers   map[string]answer // what Exim has been asked already
 }
 
 // The time that Exim has for an answer, and for one that needs a resolver.
@@ -206,9 +207,6 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 	}
 	e.report = &Report{Address: addr.String(), Key: e.key.String(), Platform: p.Name, Commands: []string{}, Notes: []string{}}
 	var err error
-	if e.report.Exim, err = e.Version(ctx); err != nil {
-		return nil, err
-	}
 	if e.conf, err = os.ReadFile(e.Config()); err != nil {
 		return nil, err
 	}
@@ -237,7 +235,11 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 	var wg sync.WaitGroup
 	wg.Add(2)
 	go func() { defer wg.Done(); reverse = e.askReverse() }()
+	e.askAll()
 	go func() { defer wg.Done(); lists = e.dnsbls() }()
+	if a := e.ask(askLimit, questionVersion)[0]; !a.failed() {
+		e.report.Exim = a.text
+	}
 	wall := e.firewall()
 	e.readRates()
 	known, history, rate, greeting, auth := e.accepted(), e.history(), e.ratelimit(), e.greeting(), e.auth()
@@ -308,11 +310,7 @@ func (e *examiner) rule(name, snippet, stateMacro, portsMacro string) (r Rule, a
 		ask[i] = true
 	}
 	if portsMacro != "" {
-		var questions []string
-		for _, port := range Ports {
-			questions = append(questions, fmt.Sprintf("${if inlist{%d}{%s}{yes}{no}}", port, e.value(portsMacro)))
-		}
-		for i, a := range e.ask(askLimit, questions...) {
+		for i, a := range e.ask(askLimit, e.onPorts(portsMacro)...) {
 			ask[i] = e.variables && a.text == "yes"
 			if a.failed() {
 				r.Findings[i].Verdict = Skipped

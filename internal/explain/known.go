@@ -20,12 +20,8 @@ var knownLists = []struct{ name, file string }{
 // for the line.
 func (e *examiner) accepted() Rule {
 	r, ask := e.rule("known", snippetKnown, "", "")
-	var questions []string
-	for _, l := range knownLists {
-		questions = append(questions, "${if match_ip{"+e.host.String()+"}{+"+l.name+"}{yes}{no}}")
-	}
 	verdict := Pass
-	for i, a := range e.ask(askLimit, questions...) {
+	for i, a := range e.ask(askLimit, e.isKnown()...) {
 		l := knownLists[i]
 		switch {
 		case a.failed():

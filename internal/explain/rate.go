@@ -20,11 +20,12 @@ type remembered struct {
 // readRates reads what Exim remembers about the host, with Exim's own tool.
 func (e *examiner) readRates() {
 	e.rates = map[string]remembered{}
-	spool, err := e.Option(e.ctx, e.Config(), "spool_directory")
-	if err != nil {
-		e.noRates = err.Error()
+	a := e.ask(askLimit, questionSpool)[0]
+	if a.failed() {
+		e.noRates = a.text
 		return
 	}
+	spool := a.text
 	db := filepath.Join(spool, "db")
 	if _, err := os.Stat(filepath.Join(e.Root, db, "ratelimit")); errors.Is(err, fs.ErrNotExist) {
 		return // nobody has been counted yet

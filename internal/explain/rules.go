@@ -14,7 +14,7 @@ import (
 
 // askReverse makes the query of 21-check-sender-host-name.
 func (e *examiner) askReverse() answer {
-	return e.ask(reverseLimit, "${sg{${lookup dnsdb{defer_strict,ptr="+e.host.String()+"}{$value}{}}}{\\N\\s+\\N}{ }}")[0]
+	return e.askExim(reverseLimit, "${sg{${lookup dnsdb{defer_strict,ptr="+e.host.String()+"}{$value}{}}}{\\N\\s+\\N}{ }}")[0]
 }
 
 func (e *examiner) reverse(name answer) Rule {
@@ -39,10 +39,7 @@ func (e *examiner) reverse(name answer) Rule {
 func (e *examiner) history() Rule {
 	r, ask := e.rule("history", snippetHistory, "CONNECT_STATE_HISTORY", "CONNECT_PORTS_HISTORY")
 	h := &History{Threshold: strings.TrimSpace(e.value("SYMBIOSIS_INCIDENT_THRESHOLD"))}
-	database := strings.TrimSpace(e.value("SYMBIOSIS_INCIDENT_DATABASE"))
-	if !e.report.Active {
-		database = e.Inside(e.Database)
-	}
+	database := e.database()
 	outside := filepath.Join(e.Root, database)
 	skip := func(why string) Rule {
 		r.set(ask, Skipped)
@@ -50,8 +47,7 @@ func (e *examiner) history() Rule {
 		return r
 	}
 	if _, sqlite := e.macros["_HAVE_LOOKUP_SQLITE"]; sqlite {
-		a := e.ask(askLimit, "${if exists{"+database+"}{${lookup sqlite {"+database+
-			" select cast(coalesce(sum(count),0) as integer) from blacklist where ip='"+e.key.String()+"';}}}{absent}}")[0]
+		a := e.ask(askLimit, e.countOf(database))[0]
 		if a.text == "absent" {
 			return skip(database + " does not exist (the firewall makes it when it first counts)")
 		}
@@ -109,7 +105,7 @@ func (e *examiner) ratelimit() Rule {
 		return r
 	}
 	setting := e.value("CHECK_CONNECT_RATELIMIT")
-	valid := e.ask(askLimit, `${if match{`+setting+`}{\N^\s*\d+(\.\d+)?\s*/\s*(\d+[wdhms])+\s*$\N}{yes}{no}}`)[0]
+	valid := e.ask(askLimit, e.rateValid())[0]
 	limit, period, _ := strings.Cut(setting, "/")
 	period = strings.TrimSpace(period)
 	most, err := strconv.ParseFloat(strings.TrimSpace(limit), 64)
@@ -148,12 +144,8 @@ func (e *examiner) dnsbls() Rule {
 	if !any3(ask) {
 		return r
 	}
-	var questions []string
-	for _, port := range Ports {
-		questions = append(questions, fmt.Sprintf("${if inlist{%d}{%s}{yes}{no}}", port, e.value("CONNECT_PORTS_DNSBLS")))
-	}
 	setting := map[int]string{}
-	for i, a := range e.ask(askLimit, questions...) {
+	for i, a := range e.ask(askLimit, e.onPorts("CONNECT_PORTS_DNSBLS")...) {
 		switch a.text {
 		case "yes":
 			setting[i] = e.value("CHECK_CONNECT_IP_DNSBLS")
@@ -273,7 +265,7 @@ func (e *examiner) greeting() Rule {
 		return r
 	}
 	seconds := strings.TrimSpace(e.value("CONNECT_GREETING_DELAY"))
-	on := e.ask(askLimit, `${if match{`+e.value("CONNECT_GREETING_DELAY")+`}{\N^[1-9]\d?$\N}{yes}{no}}`)[0]
+	on := e.ask(askLimit, e.delayValid())[0]
 	if on.text != "yes" {
 		r.set(ask, Off)
 		r.tell("CONNECT_GREETING_DELAY is %q", seconds)
@@ -326,8 +318,8 @@ func (e *examiner) auth() Rule {
 	if !any3(ask) {
 		return r
 	}
-	failures, leniency, period := strings.TrimSpace(e.value("CONNECT_AUTH_FAILURES")), strings.TrimSpace(e.value("CONNECT_AUTH_LENIENCY")), strings.TrimSpace(e.value("CONNECT_AUTH_PERIOD"))
-	valid := e.ask(askLimit, `${if match{`+failures+` `+leniency+` `+period+`}{\N^\d+ \d+ (\d+[wdhms])+$\N}{yes}{no}}`)[0]
+	failures, leniency, period := e.value("CONNECT_AUTH_FAILURES"), e.value("CONNECT_AUTH_LENIENCY"), e.value("CONNECT_AUTH_PERIOD")
+	valid := e.ask(askLimit, e.authValid())[0]
 	switch {
 	case e.known:
 		r.set(ask, Off)

@@ -1,0 +1,418 @@
+// Package explain tests that "symbiosis-connect-check explain" tells the truth:
+// for every kind of host, what it says is what the door of a real Exim does.
+package explain
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"symbiosis-connect-acl/internal/explain"
+	"symbiosis-connect-acl/tests/lab"
+)
+
+// Hosts of the tests. They are public addresses, because the rules accept
+// private ones first; they exist only in the lab's namespaces.
+const (
+	innocent4 = "193.0.6.139"
+	innocent6 = "2001:67c:2e8:22::c100:68b"
+	bad4      = "8.8.8.8"
+	bad6      = "2a01:7e00::5" // its /64 ends in zero groups
+	neighbour = "2a01:7e00:0:1::5"
+	friend4   = "9.9.9.10"          // in the database and in whitelist_connect_hosts
+	friend6   = "2600:3c00::f03c:1" // likewise, by its network
+	white4    = "7.1.1.1"           // in the database and in whitelist/by_ip
+	relay4    = "7.2.2.2"           // known only by relay_from_hosts
+	listed4   = "185.220.101.1"     // on a list
+	homeUser  = "86.1.2.3"          // on the PBL, as homes are
+	nameless  = "6.6.6.6"           // has no reverse name
+	walled    = "5.4.3.2"           // in the firewall
+)
+
+const (
+	database = "/var/lib/symbiosis/firewall-blacklist-count.db"
+	program  = "/usr/sbin/symbiosis-connect-check"
+	zen      = "zen.spamhaus.org"
+	rows     = `CREATE TABLE blacklist (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL);
+INSERT INTO blacklist VALUES ('8.8.8.8',1700000000,9),('8.8.8.8',1700000900,21),
+ ('2a01:7e00::/64',1700000000,30),('2600:3c00::/64',1700000000,30),('9.9.9.10',1700000000,30),
+ ('7.1.1.1',1700000000,30),('7.2.2.2',1700000000,30),('9.9.9.9',1700000000,10);`
+)
+
+type door struct {
+	*lab.Exim
+	DNS *lab.DNS
+}
+
+// open installs the package on a suite's Symbiosis. Strangers are greeted at
+// once, and nobody is too hasty, unless a test wants it.
+func open(t *testing.T, suite string) *door {
+	t.Helper()
+	r := lab.NewRoot(t, suite, "symbiosis")
+	n := lab.NewNet(t)
+	d := &door{DNS: lab.StartDNS(t, n)}
+	d.DNS.List(t, zen, listed4, "127.0.0.4", "https://www.spamhaus.org/query/ip/"+listed4)
+	d.DNS.List(t, zen, homeUser, "127.0.0.10", "https://www.spamhaus.org/query/ip/"+homeUser)
+	for _, host := range []string{innocent4, bad4, listed4, homeUser} {
+		d.DNS.Add(t, lab.Reverse(host)+".in-addr.arpa. 60 IN PTR host.example.")
+	}
+	for _, host := range []string{innocent6, bad6, neighbour} {
+		d.DNS.Add(t, lab.Reverse(host)+".ip6.arpa. 60 IN PTR host6.example.")
+	}
+	cmd := exec.Command("sqlite3", r.Path(database))
+	cmd.Stdin = strings.NewReader(rows)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("sqlite3: %v\n%s", err, out)
+	}
+	r.Install()
+	r.Write("etc/exim4/whitelist_connect_hosts", "# friends\n9.9.9.10\n2600:3c00::/32\n", 0o644)
+	r.Write("etc/exim4/whitelist/by_ip", "# white\n7.1.1.1\n", 0o644)
+	r.Write("etc/exim4/relay_from_hosts", "7.2.2.2\n", 0o644)
+	r.Local("CONNECT_STATE_GREETING == off", "CONNECT_STATE_RATELIMIT == off")
+	r.Make("exim4.conf")
+	d.Exim = lab.StartExim(t, r, n)
+	return d
+}
+
+func everySuite(t *testing.T, f func(t *testing.T, d *door)) {
+	for _, suite := range lab.Suites {
+		t.Run(suite.Exim, func(t *testing.T) {
+			t.Parallel()
+			f(t, open(t, suite.Name))
+		})
+	}
+}
+
+// with runs f with other macro values and puts the old ones back.
+func (d *door) with(f func(), lines ...string) {
+	const local = "etc/exim4/symbiosis.d/00-main/22-connect-check-local"
+	old := d.Root.Read(local)
+	d.Root.Write(local, old+strings.Join(lines, "\n")+"\n", 0o644)
+	d.Rebuild()
+	defer func() {
+		d.Root.Write(local, old, 0o644)
+		d.Rebuild()
+	}()
+	f()
+}
+
+// run runs the command where the resolver and Exim are.
+func (d *door) run(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	inner := d.Root.Command(program, append([]string{"explain"}, args...)...)
+	cmd := exec.Command("ip", append([]string{"netns", "exec", d.Net.Server}, inner.Args...)...)
+	cmd.Env = inner.Env
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return string(out) + errs.String(), cmd.ProcessState.ExitCode()
+}
+
+func (d *door) explain(t *testing.T, host string) explain.Report {
+	t.Helper()
+	out, code := d.run(t, "--json", host)
+	var r explain.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("explain %s: exit status %d: %v\n%s", host, code, err, out)
+	}
+	if want := map[bool]int{true: 0, false: 3}[r.LetIn()]; code != want {
+		t.Errorf("explain %s: exit status %d; want %d", host, code, want)
+	}
+	return r
+}
+
+func rule(t *testing.T, r explain.Report, name string) explain.Rule {
+	t.Helper()
+	i := slices.IndexFunc(r.Rules, func(x explain.Rule) bool { return x.Name == name })
+	if i < 0 {
+		t.Fatalf("no rule %q in the report", name)
+	}
+	return r.Rules[i]
+}
+
+// agree asks explain first, then the door, and compares, for each host and
+// port, the replies and what the log says.
+func (d *door) agree(t *testing.T, hosts ...string) {
+	t.Helper()
+	for _, host := range hosts {
+		r := d.explain(t, host)
+		hopeless := slices.ContainsFunc(r.Notes, func(s string) bool { return strings.Contains(s, "no list of known hosts helps") })
+		if r.LetIn() != (len(r.Commands) == 0) && !hopeless {
+			t.Errorf("%s: let in: %v; commands %q", host, r.LetIn(), r.Commands)
+		}
+		for i, port := range explain.Ports {
+			o := r.Outcomes[i]
+			mark := len(d.Log())
+			code := lab.Code(d.Greet(host, port))
+			// On 465 4.98 refuses in plain text before TLS, so no reply is seen.
+			if o.LetIn != (code == "220") {
+				t.Errorf("%s on port %d: explain says %q, the door %q", host, port, o.How, code)
+			}
+			for name, words := range map[string]string{"history": "would deny: history", "dnsbl": "would deny: listed at",
+				"rate": "would defer: rate", "reverse": "would deny: no reverse name", "greeting": "would delay: first visit"} {
+				f := rule(t, r, name).Findings[i]
+				would := strings.HasPrefix(string(f.Verdict), "would") && f.Reached
+				if logged := strings.Contains(d.Log()[mark:], words); would != logged {
+					t.Errorf("%s on port %d: explain says %s: %q (reached: %v); log:\n%s", host, port, name, f.Verdict, f.Reached, d.Log()[mark:])
+				}
+			}
+			if !o.LetIn && port == 25 {
+				words := map[string]string{"history": "Blacklisted: Denied access", "dnsbl": "is blacklisted at",
+					"rate": "Sender deferred", "reverse": "no reverse name"}[o.Rule]
+				if words == "" {
+					t.Errorf("%s: explain says that %q refuses it", host, o.Rule)
+				}
+				d.LogSince(t, mark, words) // Exim logs it after the reply
+			}
+		}
+	}
+}
+
+// refused are the ports on which explain says the host is refused.
+func refused(r explain.Report) string {
+	var ports []string
+	for _, o := range r.Outcomes {
+		if !o.LetIn {
+			ports = append(ports, fmt.Sprint(o.Port))
+		}
+	}
+	return strings.Join(ports, " ")
+}
+
+func TestWhatExplainSaysIsWhatTheDoorDoes(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		all := []string{innocent4, innocent6, bad4, bad6, neighbour, friend4, friend6, white4, relay4, listed4, homeUser, nameless, "9.9.9.9", "10.1.2.3"}
+		d.agree(t, all...)
+		for host, want := range map[string]string{innocent4: "", bad4: "25 465 587", bad6: "25 465 587", listed4: "25", homeUser: "25", friend4: "", relay4: ""} {
+			if got := refused(d.explain(t, host)); got != want {
+				t.Errorf("%s is refused on %q; want %q", host, got, want)
+			}
+		}
+
+		h := rule(t, d.explain(t, bad4), "history").History
+		if h == nil || h.Count != 30 || h.Rows != 2 || !h.First.Equal(time.Unix(1700000000, 0)) || !h.Last.Equal(time.Unix(1700000900, 0)) {
+			t.Errorf("history of %s: %+v", bad4, h)
+		}
+		for host, want := range map[string]explain.KnownBy{
+			friend4: {List: "whitelist_connection_check", File: "/etc/exim4/whitelist_connect_hosts", Line: 2, Text: "9.9.9.10"},
+			friend6: {List: "whitelist_connection_check", File: "/etc/exim4/whitelist_connect_hosts", Line: 3, Text: "2600:3c00::/32"},
+			white4:  {List: "whitelisted_hosts_by_ip", File: "/etc/exim4/whitelist/by_ip", Line: 2, Text: "7.1.1.1"},
+			relay4:  {List: "relay_from_hosts", File: "/etc/exim4/relay_from_hosts", Line: 1, Text: "7.2.2.2"},
+		} {
+			if got := rule(t, d.explain(t, host), "known").Known; len(got) != 1 || got[0] != want {
+				t.Errorf("%s is known by %+v; want %+v", host, got, want)
+			}
+		}
+		rounds := rule(t, d.explain(t, listed4), "dnsbl").DNSBL
+		if len(rounds) != 1 || rounds[0].Score != 1 || rounds[0].Lists[0].Code != "127.0.0.4" || !strings.Contains(rounds[0].Lists[0].Text, listed4) {
+			t.Errorf("the lists on %s: %+v", listed4, rounds)
+		}
+
+		d.with(func() { d.agree(t, all...) }, "CONNECT_STATE_SUITE == learn", "CONNECT_STATE_REVERSE == enforce", "CONNECT_STATE_GREETING == enforce")
+		d.with(func() { d.agree(t, bad4, listed4, nameless) }, "CONNECT_STATE_SUITE == off")
+		d.with(func() { d.agree(t, bad4, listed4, nameless, innocent4, homeUser) }, "CONNECT_STATE_REVERSE == enforce", "CONNECT_STATE_HISTORY == lern",
+			"CONNECT_STATE_DNSBLS == learn", "CONNECT_PORTS_HISTORY == 25 : 587")
+		d.with(func() { d.agree(t, bad4, homeUser, listed4, "9.9.9.9") }, "SYMBIOSIS_INCIDENT_THRESHOLD == 9",
+			"CHECK_SUBMISSION_IP_DNSBLS == zen.spamhaus.org=127.0.0.[2..4]", "CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org=127.0.0.4*3",
+			"CHECK_CONNECT_DNSBL_THRESHOLD == 2")
+		d.with(func() { d.agree(t, bad4, listed4) }, "SYMBIOSIS_INCIDENT_THRESHOLD == ten", "CHECK_CONNECT_DNSBL_THRESHOLD == two")
+	})
+}
+
+// Rates are remembered from visit to visit: explain foretells the connection
+// that is put off.
+func TestRates(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		d.with(func() {
+			for i := 1; i <= 7; i++ {
+				d.agreeOn25(t, innocent4)
+				d.agreeOn25(t, "2a02:1:2:3::"+fmt.Sprint(i))
+			}
+			r := d.explain(t, innocent4)
+			if refused(r) != "25" {
+				t.Errorf("a hasty host is refused on %q", refused(r))
+			}
+			if rate := rule(t, r, "rate").Rate; rate == nil || rate.Now < 5 || rate.Limit != 5 {
+				t.Errorf("rate %+v", rate)
+			}
+		}, "CONNECT_STATE_RATELIMIT == enforce", "CHECK_CONNECT_RATELIMIT == 5 / 15m")
+
+		// Greeting: strangers wait, those who have been here do not.
+		d.with(func() {
+			if v := rule(t, d.explain(t, innocent6), "greeting").Findings[0].Verdict; v != explain.Delay {
+				t.Errorf("a stranger: %q", v)
+			}
+			c := d.Connect(innocent6, 25)
+			c.Cmd("EHLO client.example")
+			c.Quit()
+			if v := rule(t, d.explain(t, innocent6), "greeting").Findings[0].Verdict; v != explain.Pass {
+				t.Errorf("a host that has waited: %q", v)
+			}
+		}, "CONNECT_STATE_GREETING == enforce")
+
+		// Failed logins: what explain says before each try is what the try meets.
+		for i := 1; i <= 12; i++ {
+			f := rule(t, d.explain(t, "5.5.5.5"), "auth").Findings[2]
+			c := d.Connect("5.5.5.5", 587)
+			c.Cmd("EHLO client.example")
+			c.StartTLS("client.example", "mail.example.org")
+			got := lab.Code(c.AuthPlain("user@example.org", fmt.Sprint("guess ", i)))
+			c.Close()
+			d.settled()
+			if (f.Verdict == explain.Defer) != (got == "454") || i == 12 && got != "454" {
+				t.Errorf("try %d: explain says %q, the reply is %s", i, f.Verdict, got)
+			}
+		}
+	})
+}
+
+func (d *door) agreeOn25(t *testing.T, host string) {
+	t.Helper()
+	r := d.explain(t, host)
+	if code := lab.Code(d.Greet(host, 25)); r.Outcomes[0].LetIn != (code == "220") {
+		t.Errorf("%s: explain says %q, the door %q; %+v", host, r.Outcomes[0].How, code, rule(t, r, "rate").Rate)
+	}
+}
+
+func (d *door) settled() {
+	deadline := time.Now().Add(10 * time.Second)
+	for d.Serving() > 0 && time.Now().Before(deadline) {
+		time.Sleep(2 * time.Millisecond) // between two looks at a condition
+	}
+}
+
+// What is broken or switched off shows as such.
+func TestBrokenParts(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		for name, breakIt := range map[string]func(path string) error{
+			"missing":    os.Remove,
+			"unreadable": func(p string) error { return os.Chmod(p, 0) },
+			"garbage":    func(p string) error { return os.WriteFile(p, []byte(strings.Repeat("garbage ", 1000)), 0o644) },
+			"no table":   func(p string) error { return os.WriteFile(p, nil, 0o644) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				path := d.Root.Path(database)
+				good := d.Root.Read(database)
+				if err := breakIt(path); err != nil {
+					t.Fatal(err)
+				}
+				defer d.Root.Write(database, good, 0o644)
+				d.agree(t, bad4)
+				for _, f := range rule(t, d.explain(t, bad4), "history").Findings {
+					if f.Verdict != explain.Skipped {
+						t.Errorf("history on %d: %q; want skipped", f.Port, f.Verdict)
+					}
+				}
+			})
+		}
+
+		for _, name := range []string{"15-connect-variables", "20-accept-known", "30-check-symbiosis-db", "60-check-dnsbls", "../11-acl-connect-helper"} {
+			t.Run("without "+filepath.Base(name), func(t *testing.T) {
+				path := d.Root.Snippet("10-acl/10-acl-check-connect/" + name)
+				if err := os.Rename(path, path+".disabled"); err != nil {
+					t.Fatal(err)
+				}
+				d.Rebuild()
+				defer func() {
+					os.Rename(path+".disabled", path)
+					d.Rebuild()
+				}()
+				d.agree(t, bad4, listed4, friend4)
+			})
+		}
+
+		// The firewall stands before Exim.
+		file := "/etc/symbiosis/firewall/blacklist.d/" + walled + ".auto"
+		d.Root.Write(file, "25\n587\n", 0o644)
+		r := d.explain(t, walled)
+		if refused(r) != "25 587" || len(r.Commands) != 1 || r.Commands[0] != "rm '"+file+"'" {
+			t.Errorf("in the firewall: refused on %q, commands %q", refused(r), r.Commands)
+		}
+
+		// A rule of the administrator's own is not explained, but named.
+		d.Root.Write("etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/40-mine", "  warn\n", 0o644)
+		d.Rebuild()
+		if r := d.explain(t, innocent4); !slices.ContainsFunc(r.Notes, func(s string) bool { return strings.Contains(s, "40-mine") }) {
+			t.Errorf("notes %q", r.Notes)
+		}
+
+		// Without the marker file nothing acts.
+		if err := os.Remove(d.Root.Path("usr/share/symbiosis-connect-acl/marker.conf")); err != nil {
+			t.Fatal(err)
+		}
+		d.Restart()
+		d.agree(t, bad4, listed4)
+		if r := d.explain(t, bad4); r.Active || !r.LetIn() {
+			t.Errorf("without the marker: active %v, let in %v", r.Active, r.LetIn())
+		}
+	})
+}
+
+// The command that is shown does let the host in.
+func TestTheCommandLetsTheHostIn(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		for _, host := range []string{bad4, bad6, listed4} {
+			r := d.explain(t, host)
+			if len(r.Commands) != 1 {
+				t.Fatalf("%s: commands %q; want one", host, r.Commands)
+			}
+			d.Root.Run("sh", "-c", r.Commands[0])
+			if r := d.explain(t, host); !r.LetIn() {
+				t.Errorf("%s after %q: %+v", host, r.Commands, r.Outcomes)
+			}
+			d.agree(t, host)
+		}
+	})
+}
+
+// What people see, and what a wrong call gives.
+func TestText(t *testing.T) {
+	d := open(t, lab.DefaultSuite)
+	out, code := d.run(t, bad4)
+	for _, want := range []string{"port 25   refused: 30-check-symbiosis-db", "count 30 in 2 rows, first 2023-11-14 22:13, last 2023-11-14 22:28;",
+		"To let it in:\n    echo 8.8.8.8 >> /etc/exim4/whitelist_connect_hosts\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+	if code != 3 || strings.Contains(out, "\x1b") {
+		t.Errorf("exit status %d, colours in a pipe: %v", code, strings.Contains(out, "\x1b"))
+	}
+	for _, line := range strings.Split(out, "\n") {
+		if len(line) > 80 {
+			t.Errorf("a line of %d characters: %s", len(line), line)
+		}
+	}
+	t.Log("\n" + out)
+	if out, _ := d.run(t, listed4); true {
+		t.Log("\n" + out)
+	}
+	for _, tt := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{nil, 64, "expected one ADDRESS"},
+		{[]string{"8.8.8.8", "9.9.9.9"}, 64, "expected one ADDRESS"},
+		{[]string{"mail.example.org"}, 64, "is not an IP address"},
+		{[]string{"--nonsense", "8.8.8.8"}, 64, "nonsense"},
+		{[]string{"8.8.8.8", "--nonsense"}, 64, "nonsense"},
+		{[]string{"8.8.8.8", "--root", "/tmp"}, 1, "no Symbiosis or Sympl here"},
+		{[]string{innocent4, "--json"}, 0, `"let_in": true`},
+	} {
+		if out, code := d.run(t, tt.args...); code != tt.code || !strings.Contains(out, tt.want) {
+			t.Errorf("explain %q: exit status %d, %q; want %d with %q", tt.args, code, out, tt.code, tt.want)
+		}
+	}
+}
