@@ -110,5 +110,5 @@ func report(problem error, verbose bool) {
 		fmt.Fprintf(os.Stderr, "symbiosis-connect-check: %v\n", problem)
 		return
 	}
-	syslog.Send(syslog.Socket, syslog.MailWarning, "symbiosis-connect-check", "check skipped: "+problem.Error())
+	syslog.Send(syslog.Socket, syslog.MailWarning, "db: check skipped: "+problem.Error())
 }

@@ -3,10 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/syslog"
 )
 
 const (
@@ -217,26 +216,9 @@ func quoted(s string, limit int) string {
 }
 
 func (p *verdictPrinter) warn(reason string) {
-	const identifier = "symbiosis-connect-check"
 	if p.verbose {
-		fmt.Fprintf(p.stderr, "%s dnsbl: %s\n", identifier, reason)
+		fmt.Fprintf(p.stderr, "symbiosis-connect-check dnsbl: %s\n", reason)
 		return
 	}
-	syslogDatagram("/dev/log", identifier, "dnsbl: "+reason)
-}
-
-// syslogDatagram sends a warning of the mail facility to the local syslog, or
-// drops it: a log that is stuck must not hold up a greeting. log/syslog would
-// wait for a full socket.
-func syslogDatagram(socket, identifier, text string) {
-	const mailWarning = 2<<3 | 4 // LOG_MAIL | LOG_WARNING, RFC 3164 section 4.1.1
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	conn.SetWriteDeadline(time.Now().Add(5 * time.Millisecond))
-	line := "<" + strconv.Itoa(mailWarning) + ">" + time.Now().Format(time.Stamp) + " " +
-		identifier + "[" + strconv.Itoa(os.Getpid()) + "]: " + text
-	io.WriteString(conn, line)
+	syslog.Send(syslog.Socket, syslog.MailWarning, "dnsbl: "+reason)
 }

@@ -133,7 +133,7 @@ func maintain(c *cli.Context, o blacklist.Options) error {
 	}
 	log := func(pr syslog.Priority, text string) {
 		if !o.DryRun {
-			syslog.Send(syslog.Socket, pr, name(), c.Command.Name+": "+text)
+			syslog.Send(syslog.Socket, pr, c.Command.Name+": "+text)
 		}
 	}
 	r, err := blacklist.Maintain(c.Context, p.database, o)

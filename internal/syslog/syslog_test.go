@@ -15,12 +15,12 @@ func TestSend(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	Send(socket, MailWarning, "symbiosis-connect-check", "line one\nline two")
+	Send(socket, MailWarning, "line one\nline two")
 	b := make([]byte, 1000)
 	l.SetReadDeadline(time.Now().Add(10 * time.Second))
 	n, _, err := l.ReadFrom(b)
 	got := string(b[:n])
-	if err != nil || !strings.HasPrefix(got, "<20>") || !strings.Contains(got, " symbiosis-connect-check[") ||
+	if err != nil || !strings.HasPrefix(got, "<20>") || !strings.Contains(got, " connect-acl[") ||
 		!strings.HasSuffix(got, "]: line one line two") {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -29,7 +29,7 @@ func TestSend(t *testing.T) {
 // A daemon that is gone or does not read costs a moment, not a connection.
 func TestSendDoesNotWait(t *testing.T) {
 	dir := t.TempDir()
-	Send(filepath.Join(dir, "none"), CronInfo, "p", "text")
+	Send(filepath.Join(dir, "none"), CronInfo, "text")
 	socket := filepath.Join(dir, "full")
 	l, err := net.ListenPacket("unixgram", socket)
 	if err != nil {
@@ -40,7 +40,7 @@ func TestSendDoesNotWait(t *testing.T) {
 	go func() {
 		// Beyond what the kernel queues for a reader that never comes.
 		for range 30 {
-			Send(socket, CronInfo, "p", strings.Repeat("x", 1000))
+			Send(socket, CronInfo, strings.Repeat("x", 1000))
 		}
 		close(done)
 	}()

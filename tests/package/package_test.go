@@ -512,12 +512,12 @@ func TestLogcheck(t *testing.T) {
 	for _, platform := range platforms {
 		dir := unpack(t, built(t, platform))
 		rules := filepath.Join(dir, "etc/logcheck/ignore.d.server", platform+"-connect-acl")
-		routine := platform + "-connect-db[412]: maintain: /var/lib/" + platform + "/firewall-blacklist-count.db: "
+		routine := "connect-acl[412]: maintain: /var/lib/" + platform + "/firewall-blacklist-count.db: "
 		for line, ignored := range map[string]bool{
 			"Nov 23 04:43:01 mail " + routine + "nothing to do, 10 rows before, 10 now, 12.0 KiB, 0.1 s":                           true,
 			"2026-11-23T04:43:01.123456+00:00 mail.example.org " + routine + "index made, 10 rows before, 10 now, 12.0 KiB, 0.1 s": true,
 			"Nov 23 04:43:01 mail " + routine + "database disk image is malformed":                                                 false,
-			"Nov 23 04:43:01 mail " + platform + "-connect-check[9]: check skipped: no such table":                                 false,
+			"Nov 23 04:43:01 mail " + "connect-acl[9]: db: check skipped: no such table":                                 false,
 		} {
 			cmd := exec.Command("grep", "-qEf", rules)
 			cmd.Stdin = strings.NewReader(line + "\n")
@@ -536,15 +536,14 @@ func TestPiuparts(t *testing.T) {
 		t.Run(platform, func(t *testing.T) {
 			file := built(t, platform)
 			root := lab.NewRoot(t, lab.DefaultSuite, platform)
-			// The root is copied, and apt asks for package lists in the copy.
-			exec.Command("umount", root.Path("proc")).Run()
+			// The root is copied file by file, where /proc/kcore would fill the
+			// disk, and apt asks for package lists in the copy.
+			run(t, "/", nil, "umount", root.Path("proc"))
 			resolver, err := os.ReadFile("/etc/resolv.conf")
 			if err != nil {
 				t.Fatal(err)
 			}
 			root.Write("etc/resolv.conf", string(resolver), 0o644)
-			// piuparts copies the root file by file: /proc/kcore would fill the disk.
-			exec.Command("umount", root.Path("proc")).Run()
 			// The files of a package are where they always were, whatever name
 			// a merged /usr has for the place.
 			out := run(t, "/", nil, "timeout", "-k", "10", "300", "piuparts", "--existing-chroot="+root.Dir, "--distribution="+lab.DefaultSuite,
