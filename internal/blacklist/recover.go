@@ -63,7 +63,7 @@ func Recover(ctx context.Context, path string, dryRun bool) (rec Recovery, err e
 	if err := writable(ctx, old); err != nil {
 		return rec, explain(path, err)
 	}
-	db, err := sql.Open("sqlite3", dsn(fresh, fmt.Sprintf("mode=rwc&_journal_mode=OFF&_sync=OFF&_locking_mode=EXCLUSIVE&_cache_size=-16384")))
+	db, err := sql.Open("sqlite3", dsn(fresh, "mode=rwc&_journal_mode=OFF&_sync=OFF&_locking_mode=EXCLUSIVE&_cache_size=-16384"))
 	if err != nil {
 		return rec, err
 	}

@@ -53,7 +53,7 @@ func Install(existing, ours []byte) (merged []byte, superseded []Superseded, err
 	}
 	before, block, after := existing[:at.start], existing[at.start:at.end], existing[at.end:]
 	var origin string
-	if block == nil || len(block) == 0 {
+	if len(block) == 0 {
 		origin = describe(existing)
 	} else {
 		origin = originOf(block)

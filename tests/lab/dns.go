@@ -15,11 +15,10 @@ import (
 // A DNS is the server namespace's resolver. It plays every zone it is told of
 // and answers NXDOMAIN to all other questions, at once.
 type DNS struct {
-	mu       sync.Mutex
-	records  map[string][]dns.RR
-	zones    map[string]Behaviour
-	Asked    map[string]int // how often a name was asked for
-	handlers sync.WaitGroup
+	mu      sync.Mutex
+	records map[string][]dns.RR
+	zones   map[string]Behaviour
+	Asked   map[string]int // how often a name was asked for
 }
 
 // A Behaviour says how a zone treats a question; nil behaves as a zone does.
