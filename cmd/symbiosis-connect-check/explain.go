@@ -103,10 +103,15 @@ func runExplain(c *cli.Context) error {
 		color := c.App.Writer == io.Writer(os.Stdout) && term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		_, err = io.WriteString(c.App.Writer, reportText(report, color))
 	}
-	if err == nil && !report.LetIn() {
-		err = cli.Exit("", exitRefused)
+	switch {
+	case err != nil:
+		return err
+	case !report.LetIn():
+		return cli.Exit("", exitRefused)
+	case !report.Complete:
+		return cli.Exit("", 1)
 	}
-	return err
+	return nil
 }
 
 // reportWidth is that of a terminal nobody has made wider.
@@ -129,9 +134,10 @@ func reportText(r *explain.Report, color bool) string {
 	fmt.Fprintf(&b, "%s\n\n", head)
 	for _, o := range r.Outcomes {
 		how := o.How
-		if !o.LetIn {
+		switch {
+		case !o.LetIn:
 			how = paint(how, "31", color)
-		} else {
+		case r.Complete:
 			how = paint(how, "32", color)
 		}
 		fmt.Fprintf(&b, "  port %-4d %s\n", o.Port, how)

@@ -110,7 +110,7 @@ func (e *examiner) askExim(limit time.Duration, questions ...string) []answer {
 	out, err := e.asExim(limit, "/usr/sbin/exim4", append([]string{"-be"}, questions...)...)
 	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 	switch {
-	case len(lines) == len(questions):
+	case err == nil && len(lines) == len(questions):
 		for i, line := range lines {
 			if why, failed := strings.CutPrefix(line, "Failed: "); failed {
 				all[i] = answer{why, errors.New(why)}

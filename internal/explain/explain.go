@@ -153,7 +153,8 @@ type Report struct {
 	Key      string              `json:"key"` // under which the host is counted
 	Platform string              `json:"platform"`
 	Exim     string              `json:"exim"`
-	Active   bool                `json:"active"` // whether the rules are in force at all
+	Active   bool                `json:"active"`   // whether the rules are in force at all
+	Complete bool                `json:"complete"` // false when the settings in force could not be read
 	Outcomes [len(Ports)]Outcome `json:"ports"`
 	Rules    []Rule              `json:"rules"`
 	Commands []string            `json:"let_in_commands"` // empty when nothing refuses the host
@@ -181,6 +182,7 @@ type examiner struct {
 	user   exim.User
 	report *Report
 
+	blind     bool // the settings in force could not be read
 	variables bool // 15-connect-variables is in force
 	known     bool // the host is let past
 	rates     map[string]remembered
@@ -197,8 +199,8 @@ const (
 const marker = "SYMBIOSIS_CONNECT_ACL"
 
 // Explain examines the host at addr on the given platform. It changes nothing.
-// An error means that the configuration in force could not be read; whatever
-// else cannot be found out is told in the report.
+// What cannot be found out is told in the report. An error means that not even
+// the superuser can read the configuration in force.
 func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report, error) {
 	addr = addr.Unmap()
 	e := &examiner{Installation: exim.Installation{Platform: p}, ctx: ctx, host: addr, key: address.FromAddr(addr)}
@@ -207,21 +209,26 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 	}
 	e.report = &Report{Address: addr.String(), Key: e.key.String(), Platform: p.Name, Commands: []string{}, Notes: []string{}}
 	var err error
-	if e.conf, err = os.ReadFile(e.Config()); err != nil {
-		return nil, err
-	}
-	if e.macros, err = e.Macros(ctx, e.Config()); err != nil {
-		return nil, err
+	if e.conf, err = os.ReadFile(e.Config()); err == nil {
+		e.macros, err = e.Macros(ctx, e.Config())
 	}
 	if os.Geteuid() == 0 {
-		if e.user, err = e.User(ctx, e.Config()); err != nil {
+		if err == nil {
+			e.user, err = e.User(ctx, e.Config())
+		}
+		if err != nil {
 			return nil, err
 		}
+	} else if err != nil {
+		// Exim tells its settings to root and to members of its own group only.
+		e.blind = true
+		e.note("run it as root: the settings in force cannot be read (%v)", err)
 	} else {
-		e.note("not run as root: the firewall's files, the database and the rates may be out of reach")
+		e.note("run it as root to see all: some of the firewall's files, the database and the rates may be out of reach")
 	}
+	e.report.Complete = !e.blind
 	_, e.report.Active = e.macros[marker]
-	if !e.report.Active {
+	if !e.report.Active && !e.blind {
 		e.note("the rules are not in force: %s-connect-setup apply", p.Name)
 	}
 	e.variables = e.inForce(snippetVariables)
@@ -293,6 +300,10 @@ func (e *examiner) rule(name, snippet, stateMacro, portsMacro string) (r Rule, a
 	r = Rule{Name: name, Snippet: snippet, Evidence: []string{}}
 	for i, port := range Ports {
 		r.Findings[i] = Finding{Port: port, Verdict: Off}
+	}
+	if e.blind {
+		r.set([...]bool{true, true, true}, Unknown)
+		return r, ask
 	}
 	if !e.inForce(snippet) {
 		if e.report.Active {
@@ -470,6 +481,8 @@ func (e *examiner) decide() {
 				}
 			case f.Verdict == Delay:
 				o.How += ", after a delay"
+			case f.Verdict == Unknown && e.blind:
+				o.How = "not known"
 			case f.Verdict == Unknown:
 				o.How = "let in, as far as can be told here"
 			}

@@ -24,6 +24,9 @@ func (e *examiner) accepted() Rule {
 	for i, a := range e.ask(askLimit, e.isKnown()...) {
 		l := knownLists[i]
 		switch {
+		case a.failed() && os.Geteuid() != 0:
+			verdict = Unknown // whether Exim's user can read it is another question
+			r.tell("+%s cannot be read here: %s", l.name, a.text)
 		case a.failed():
 			// Exim cannot say that the host is not in the list: the statement
 			// that would make it a stranger is skipped.

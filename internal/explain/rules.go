@@ -79,6 +79,9 @@ func (e *examiner) history() Rule {
 		text += fmt.Sprintf("; refused above %s", h.Threshold)
 	}
 	r.tell("%s", text)
+	if e.blind {
+		return r
+	}
 	over := e.ask(askLimit, fmt.Sprintf("${if >{%d}{%s}{yes}{no}}", h.Count, e.value("SYMBIOSIS_INCIDENT_THRESHOLD")))[0]
 	switch {
 	case over.failed():

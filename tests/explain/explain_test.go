@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"symbiosis-connect-acl/internal/explain"
 	"symbiosis-connect-acl/tests/lab"
 )
@@ -415,4 +417,59 @@ func TestText(t *testing.T) {
 			t.Errorf("explain %q: exit status %d, %q; want %d with %q", tt.args, code, out, tt.code, tt.want)
 		}
 	}
+}
+
+// From outside the root the report is the same. Exim tells its settings only to
+// root: anybody else is told so, and gets the rest.
+func TestOtherCallers(t *testing.T) {
+	d := open(t, lab.DefaultSuite)
+	for _, host := range []string{bad4, bad6, friend4, listed4} {
+		inside, code := d.run(t, "--json", host)
+		cmd := exec.Command("ip", "netns", "exec", d.Net.Server, d.Root.Path(program), "explain", "--json", "--root", d.Root.Dir, host)
+		outside, _ := cmd.Output()
+		if string(outside) != inside || cmd.ProcessState.ExitCode() != code {
+			t.Errorf("%s with --root: exit status %d; want %d\n%s\nwant\n%s", host, cmd.ProcessState.ExitCode(), code, outside, inside)
+		}
+	}
+	for _, mode := range []os.FileMode{0o644, 0o640} { // Exim's configuration readable or not
+		if err := os.Chmod(d.Root.Path("etc/exim4/exim4.conf"), mode); err != nil {
+			t.Fatal(err)
+		}
+		inner := d.Root.Command("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", program, "explain", bad4)
+		cmd := exec.Command("ip", append([]string{"netns", "exec", d.Net.Server}, inner.Args...)...)
+		cmd.Env = inner.Env
+		out, _ := cmd.CombinedOutput()
+		t.Logf("mode %o, exit status %d:\n%s", mode, cmd.ProcessState.ExitCode(), out)
+		if code := cmd.ProcessState.ExitCode(); code != 1 {
+			t.Errorf("exit status %d; want 1, because the settings could not be read", code)
+		}
+		for _, want := range []string{"run it as root", "not known", "count 30 in 2 rows", "reverse name "} {
+			if !strings.Contains(string(out), want) || strings.Contains(string(out), "no reverse name") {
+				t.Errorf("no %q in what somebody who is not root is told", want)
+			}
+		}
+	}
+}
+
+// A resolver that fails or is silent does not mean that there is no name, and
+// a list in trouble counts for nothing.
+func TestResolverTrouble(t *testing.T) {
+	d := open(t, lab.DefaultSuite)
+	d.DNS.Behave("2.6.6.in-addr.arpa", lab.Rcode(dns.RcodeServerFailure))
+	d.DNS.Behave("3.6.6.in-addr.arpa", lab.Silent)
+	d.with(func() {
+		d.agree(t, "6.6.2.1", nameless)
+		rev := rule(t, d.explain(t, "6.6.3.1"), "reverse")
+		if rev.Findings[0].Verdict != explain.Pass || !strings.Contains(strings.Join(rev.Evidence, ""), "not found out") {
+			t.Errorf("with a silent resolver: %+v", rev)
+		}
+	}, "CONNECT_STATE_REVERSE == enforce")
+	for words, behave := range map[string]lab.Behaviour{"SERVFAIL": lab.Rcode(dns.RcodeServerFailure), "public resolver": lab.AlwaysA("127.255.255.254"), "no answer": lab.Silent} {
+		d.DNS.Behave(zen, behave)
+		d.agree(t, bad4, listed4)
+		if r := rule(t, d.explain(t, listed4), "dnsbl"); !strings.Contains(strings.ToLower(strings.Join(r.Evidence, "")), strings.ToLower(words)) {
+			t.Errorf("a list in trouble, %s: %q", words, r.Evidence)
+		}
+	}
+	d.DNS.Behave(zen, nil)
 }
