@@ -816,8 +816,10 @@ func (r *run) greetBefore(ctx context.Context, like []exim.Session) []exim.Sessi
 // run: somebody will have stopped it.
 func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) error {
 	restart := !r.opt.NoRestart && r.wants.restart
+	old := 0
 	if restart {
-		if _, running := r.exim.Running(); !running {
+		var running bool
+		if old, running = r.exim.Running(); !running {
 			r.note("Exim does not run: it will use the configuration when it is started")
 			restart = false
 		}
@@ -851,7 +853,12 @@ func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) erro
 	if err := t.faults.point("put in force when done"); err != nil {
 		return err
 	}
-	if restart {
+	// Where a policy-rc.d forbids it, invoke-rc.d restarts nothing and reports
+	// success.
+	now, running := r.exim.Running()
+	if restart && running && now == old {
+		r.note("%s is in force, but Exim was not restarted, perhaps by /usr/sbin/policy-rc.d: process %d still has the old rules; run: service exim4 restart", r.exim.Config(), old)
+	} else if restart {
 		r.note("%s is in force, and Exim was restarted", r.exim.Config())
 	} else {
 		r.note("%s is in force; Exim was not restarted", r.exim.Config())

@@ -893,4 +893,16 @@ func TestRestart(t *testing.T) {
 	if pid, _ := x.Running(); pid != third {
 		t.Error("NoRestart has restarted Exim")
 	}
+
+	// A policy that forbids the restart lets it look like a success.
+	opt.NoRestart = false
+	must(t, os.WriteFile(r.Path("usr/sbin/policy-rc.d"), []byte("#!/bin/sh\nexit 101\n"), 0o755))
+	out.Reset()
+	must(t, within(func() error { return Apply(ctx, opt) }))
+	if pid, _ := x.Running(); pid != third {
+		t.Error("Exim was restarted against the policy")
+	}
+	if !strings.Contains(out.String(), "Exim was not restarted") || strings.Contains(out.String(), "Exim was restarted") {
+		t.Errorf("not told that Exim was not restarted:\n%s", out)
+	}
 }
