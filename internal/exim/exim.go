@@ -167,7 +167,10 @@ func (x Installation) make(ctx context.Context, limit time.Duration, args ...str
 	case inForce && st.Mode&0o004 == 0:
 		mask = 0o027
 	}
-	shell := fmt.Sprintf(`umask %04o; exec "$@"`, mask)
+	// Symbiosis moves with "mv -fb", which keeps the configuration before this
+	// one as exim4.conf~. After remove that would be one with our rules in it,
+	// in the place of the administrator's own.
+	shell := fmt.Sprintf(`umask %04o; VERSION_CONTROL=none exec "$@"`, mask)
 	out, err := x.run(ctx, limit, "/bin/sh", append([]string{"-c", shell, "sh", program}, args...)...)
 	if now := (syscall.Stat_t{}); inForce && syscall.Stat(x.Config(), &now) == nil && now.Ino != st.Ino {
 		if now.Uid != st.Uid || now.Gid != st.Gid {
