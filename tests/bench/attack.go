@@ -1,0 +1,169 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"symbiosis-connect-acl/tests/lab"
+)
+
+// A bot tries a password if it is let in.
+func bot(s *smtp) {
+	s.cmd("EHLO bot.example")
+	s.cmd("AUTH LOGIN dXNlckBleGFtcGxlLm9yZw==")
+}
+
+// A sender delivers a message every second.
+type sender struct {
+	mu       sync.Mutex
+	sent     int
+	accepted int
+	waits    []time.Duration
+	refused  []string
+}
+
+func (o *sender) deliver(n *lab.Net, i int) {
+	lab.Enter(n.Clients, func() error {
+		o.mu.Lock()
+		o.sent++
+		o.mu.Unlock()
+		s, err := dial(innocent(i%visitors), 60)
+		if err != nil {
+			o.mu.Lock()
+			o.refused = append(o.refused, err.Error())
+			o.mu.Unlock()
+			return nil
+		}
+		reply := s.code
+		if s.code == "220" {
+			s.cmd("EHLO mx.sender.example")
+			s.cmd("MAIL FROM:<someone@sender.example>")
+			s.cmd("RCPT TO:<user@example.org>")
+			s.cmd("DATA")
+			reply = s.cmd(fmt.Sprintf("From: <someone@sender.example>\r\nTo: <user@example.org>\r\nSubject: message %d\r\n\r\nOrdinary mail.\r\n.", i))
+		}
+		s.leave()
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.waits = append(o.waits, s.wait)
+		if lab.Code(reply) == "250" {
+			o.accepted++
+		} else {
+			o.refused = append(o.refused, fmt.Sprintf("%q", reply))
+		}
+		return nil
+	})
+}
+
+// delivered counts the messages in the user's mailbox.
+func delivered(s *server) int {
+	d, _ := os.ReadDir(s.Root.Path("srv/example.org/mailboxes/user/Maildir/new"))
+	return len(d)
+}
+
+func attack(b *bench) string {
+	rows := b.rows[min(1, len(b.rows)-1)]
+	stock, article := b.stock(), b.article()
+	ours := b.ours("ours, defaults", "CONNECT_GREETING_DELAY == 1") // the first visits take half the time
+	ours.acquaint(b)
+	stock.use(b, b.plain(rows))
+	article.use(b, b.plain(rows))
+	ours.use(b, b.indexed(rows))
+	servers := []*server{stock, article, ours}
+
+	type sum struct {
+		bots, unanswered, sent, accepted, found int
+		quiet, waits, rounds                    []time.Duration
+		cpu, wall                               time.Duration
+		why                                     string
+	}
+	sums := map[*server]*sum{}
+	rounds := max(2, b.rounds/2)
+	for range rounds {
+		for _, s := range servers {
+			if sums[s] == nil {
+				sums[s] = &sum{}
+			}
+			u := sums[s]
+			if s == article {
+				s.ClearHints() // of its rate limit, which the sender would run into
+			}
+			quiet, err := load{clients: 1, n: 30, addr: func(i int) netip.Addr { return innocent(100 + i) }}.run(s.Net)
+			b.must(err)
+			u.quiet = append(u.quiet, median(quiet.waits))
+			had := delivered(s)
+			before, err := cpu(s.Exim)
+			b.must(err)
+			begin := time.Now()
+			var o sender
+			var all sync.WaitGroup
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				tick := time.NewTicker(time.Second)
+				defer tick.Stop()
+				for i := 0; time.Since(begin) < b.flood; i++ {
+					all.Add(1)
+					go func() { defer all.Done(); o.deliver(s.Net, i) }()
+					<-tick.C
+				}
+			}()
+			flood, _ := load{clients: b.bots, n: 1 << 30, limit: b.flood, addr: offenders, talk: bot, patient: 10}.run(s.Net)
+			all.Wait()
+			for deadline := time.Now().Add(60 * time.Second); delivered(s)-had < o.accepted && time.Now().Before(deadline); {
+				time.Sleep(10 * time.Millisecond) // between two looks at a condition
+			}
+			after, err := cpu(s.Exim)
+			b.must(err)
+			for code, n := range flood.codes {
+				if code == "none" || code == "" {
+					u.unanswered += n
+				} else {
+					u.bots += n
+				}
+			}
+			u.sent += o.sent
+			u.accepted += o.accepted
+			u.found += delivered(s) - had
+			u.waits = append(u.waits, o.waits...)
+			u.rounds = append(u.rounds, median(o.waits))
+			u.cpu += after - before
+			u.wall += flood.wall
+			if len(o.refused) > 0 && u.why == "" {
+				u.why = o.refused[0]
+			}
+			b.Logf("attack on %s: bots %v, %d messages sent, %d accepted, %d delivered, refusals %v", s.name, flood.codes, o.sent, o.accepted, delivered(s)-had, o.refused)
+		}
+	}
+	t := newTable("server", "messages sent", "accepted at once", "delivered", "greeting ÷ in quiet times", "median", "longest", "bots answered per second", "bots not answered", "CPU s per 1,000 bots")
+	for _, s := range servers {
+		u := sums[s]
+		var ratio spread
+		for i := range u.rounds {
+			ratio = append(ratio, float64(u.rounds[i])/float64(u.quiet[i]))
+		}
+		t.row(s.name, fmt.Sprint(u.sent), fmt.Sprint(u.accepted), fmt.Sprint(u.found), ratio.String(), ms(median(u.waits)), ms(quantile(u.waits, 1)),
+			fmt.Sprintf("%.0f", float64(u.bots)/u.wall.Seconds()), fmt.Sprint(u.unanswered), number(u.cpu.Seconds()/float64(max(1, u.bots))*1000))
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, `%d bots at once, each from one of 400 addresses that the database (%s rows) has a
+history of, connect as fast as they are served for %.0f s; who is let in tries a
+password. An ordinary provider, whose servers have delivered here before, sends
+a message every second, from another of its addresses each time. %d rounds.
+The bots run on the same machine and take processor time from Exim.
+
+`, b.bots, rowsText(rows), b.flood.Seconds(), rounds)
+	out.WriteString(t.String())
+	u := sums[ours]
+	fmt.Fprintf(&out, "\nTarget: with ours no message is lost: %d of %d (%s).\n", u.sent-u.found, u.sent, met(u.found == u.sent))
+	for _, s := range servers {
+		if sums[s].why != "" {
+			fmt.Fprintf(&out, "The first refusal of the sender by %s: %s.\n", s.name, sums[s].why)
+		}
+	}
+	return out.String()
+}

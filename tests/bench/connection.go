@@ -1,0 +1,277 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"symbiosis-connect-acl/internal/blacklist/blacklisttest"
+	"symbiosis-connect-acl/tests/lab"
+)
+
+// A server is one way to set Exim up.
+type server struct {
+	name string
+	*lab.Exim
+	dns     *lab.DNS
+	indexed bool // its databases have our index
+	shift   int  // addresses used so far
+	few     bool // all connections come from hosts that have been there before
+}
+
+// visitors is how many hosts have been at a server before it is measured.
+const visitors = 256
+
+const databaseLink = "var/lib/symbiosis/firewall-blacklist-count.db"
+
+// base makes a server that has the databases at hand, and no rules yet.
+func (b *bench) base(name string) *server {
+	r := lab.NewRoot(b, b.suite, "symbiosis")
+	n := lab.NewNet(b)
+	s := &server{name: name, dns: lab.StartDNS(b, n)}
+	// Read-only: nothing that happens to a root may reach the databases.
+	at := r.Path("mnt")
+	if out, err := exec.Command("mount", "-o", "bind,ro", b.dir, at).CombinedOutput(); err != nil {
+		b.Fatalf("mount: %v\n%s", err, out)
+	}
+	b.Cleanup(func() { exec.Command("umount", "-l", at).Run() })
+	s.Exim = &lab.Exim{Root: r, Net: n}
+	return s
+}
+
+// use makes the server read this database from the next connection on.
+func (s *server) use(b *bench, path string) {
+	link := s.Root.Path(databaseLink)
+	os.Remove(link)
+	b.must(os.Symlink("/mnt/"+filepath.Base(path), link))
+}
+
+func (s *server) start(b *bench) *server {
+	s.Root.Make("exim4.conf")
+	s.Exim = lab.StartExim(b, s.Root, s.Net)
+	return s
+}
+
+func (b *bench) stock() *server { return b.base("stock").start(b) }
+
+func (b *bench) article() *server {
+	s := b.base("article")
+	b.must(fs.WalkDir(files, "article", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(p) == ".md" {
+			return err
+		}
+		data, err := files.ReadFile(p)
+		s.Root.Write(s.Root.SnippetDir()+strings.TrimPrefix(p, "article"), string(data), 0o644)
+		return err
+	}))
+	return s.start(b)
+}
+
+// ours installs the package. The benchmark's hosts connect more often than the
+// package lets one host; the limit is raised and the rate is still counted.
+func (b *bench) ours(name string, local ...string) *server {
+	s := b.base(name)
+	s.indexed = true
+	s.use(b, b.indexed(b.rows[0]))
+	s.Root.Install()
+	s.Root.Local(append([]string{"CHECK_CONNECT_RATELIMIT == 1000000 / 15m"}, local...)...)
+	return s.start(b)
+}
+
+var historyOnly = []string{"CONNECT_STATE_RATELIMIT == off", "CONNECT_STATE_DNSBLS == off", "CONNECT_STATE_GREETING == off"}
+
+// acquaint lets the visitors wait for their first greeting.
+func (s *server) acquaint(b *bench) {
+	s.few = true
+	r, err := load{clients: 16, n: visitors, addr: innocent, talk: func(c *smtp) { c.cmd("EHLO client.example") }}.run(s.Net)
+	if err != nil {
+		b.Fatalf("%s: first visits: %v\n%s", s.name, err, s.Log())
+	}
+	if r.codes["220"] != visitors {
+		b.Fatalf("%s: first visits: %v\n%s", s.name, r.codes, s.Log())
+	}
+}
+
+// innocents gives addresses that have not been used lately, or the visitors'.
+func (s *server) innocents() func(int) netip.Addr {
+	if s.few {
+		return func(i int) netip.Addr { return innocent(i % visitors) }
+	}
+	first := s.shift
+	return func(i int) netip.Addr { return innocent((first + i) % 65536) }
+}
+
+// offenders gives hosts of the databases. Their IPv6 ones are passed over.
+func offenders(i int) netip.Addr {
+	i %= 400
+	a, err := netip.ParseAddr(blacklisttest.Key(i/4*5 + i%4).String())
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+// A cell is one server at one number of clients.
+type cell struct {
+	waits  []time.Duration
+	rounds []time.Duration // each round's median
+	wall   time.Duration
+	cpu    time.Duration
+}
+
+func (c *cell) add(b *bench, s *server, l load, want string) {
+	before, err := cpu(s.Exim)
+	b.must(err)
+	r, err := l.run(s.Net)
+	if err != nil {
+		_, gone := daemonPID(s.Exim)
+		log := s.Log()
+		b.Fatalf("%s: %v (daemon: %v)\n%s", s.name, err, gone, log[max(0, len(log)-2000):])
+	}
+	after, err := cpu(s.Exim)
+	b.must(err)
+	s.shift += l.n
+	if r.codes[want] != len(r.waits) {
+		log := s.Log()
+		b.Fatalf("%s: want %s for all: %v\n%s", s.name, want, r.codes, log[max(0, len(log)-2000):])
+	}
+	c.rounds = append(c.rounds, median(slices.Clone(r.waits)))
+	c.waits = append(c.waits, r.waits...)
+	c.wall += r.wall
+	c.cpu += after - before
+}
+
+// against gives the ratios of the rounds' medians.
+func (c *cell) against(d *cell) (s spread) {
+	for i := range min(len(c.rounds), len(d.rounds)) {
+		s = append(s, float64(c.rounds[i])/float64(d.rounds[i]))
+	}
+	return s
+}
+
+func (c *cell) row(t *table, ratio string, lead ...string) {
+	n := float64(len(c.waits))
+	t.row(append(lead, ratio, ms(median(c.waits)), ms(quantile(c.waits, 0.99)),
+		fmt.Sprintf("%.0f", n/c.wall.Seconds()), number(c.cpu.Seconds()/n*1000))...)
+}
+
+func connection(b *bench) string {
+	for _, rows := range b.rows {
+		b.plain(rows)
+		b.indexed(rows)
+	}
+	b.Logf("setting four servers up")
+	stock, article := b.stock(), b.article()
+	b.Logf("stock and article are up")
+	history := b.ours("ours, history only", historyOnly...)
+	defaults := b.ours("ours, defaults", "CONNECT_GREETING_DELAY == 1") // the first visits take half the time
+	b.Logf("ours are up")
+	defaults.acquaint(b)
+	servers := []*server{stock, history, defaults, article}
+
+	var out strings.Builder
+	out.WriteString(`Connecting to port 25 of a real Exim until the greeting (or the refusal) has
+been read. *stock* is the platform's own tree; *history only* has the history
+check and no other of ours; *defaults* are all of ours as installed, the DNS
+lists answering at once, for a host that has been there before (a stranger is
+kept waiting on purpose); *article* are the rules in ` + "`tests/bench/article`" + ` on the
+database as the platform leaves it, without an index. The hosts come from
+many addresses. Processor time is that of Exim and all its children.
+
+`)
+	t := newTable("rows", "clients", "server", "× stock", "median", "99 %", "per second", "CPU s per 1,000")
+	worst, largest := 0.0, spread(nil)
+	for _, rows := range b.rows {
+		for _, s := range servers {
+			if s.indexed {
+				s.use(b, b.indexed(rows))
+			} else {
+				s.use(b, b.plain(rows))
+			}
+		}
+		for _, clients := range []int{1, 2, 8, 32} {
+			cells := map[*server]*cell{}
+			rounds := b.rounds
+			if clients > 1 {
+				rounds = max(1, rounds/2+1)
+			}
+			for range rounds {
+				for _, s := range servers {
+					if cells[s] == nil {
+						cells[s] = &cell{}
+					}
+					l := load{clients: clients, n: max(150, 5*clients), addr: s.innocents()}
+					if s == article {
+						s.ClearHints() // of its rate limit
+						l.limit = 1500 * time.Millisecond
+					}
+					cells[s].add(b, s, l, "220")
+				}
+			}
+			for _, s := range servers {
+				ratio := cells[s].against(cells[stock])
+				if s == stock {
+					ratio = nil
+				}
+				cells[s].row(t, ratio.String(), rowsText(rows), fmt.Sprint(clients), s.name)
+			}
+			b.Logf("%d rows, %d clients: history only %v, defaults %v, article %v", rows, clients,
+				cells[history].against(cells[stock]), cells[defaults].against(cells[stock]), cells[article].against(cells[stock]))
+			if clients == 1 {
+				worst = max(worst, cells[history].against(cells[stock]).median())
+				if rows == slices.Max(b.rows) {
+					largest = cells[article].against(cells[history])
+				}
+			}
+		}
+	}
+	out.WriteString(t.String())
+
+	out.WriteString("\nA host with a history, one client, refused:\n\n")
+	t = newTable("rows", "server", "× history only", "median", "99 %", "per second", "CPU s per 1,000")
+	for _, rows := range b.rows {
+		refuse := []*server{history, defaults, article}
+		cells := map[*server]*cell{}
+		for _, s := range refuse {
+			cells[s] = &cell{}
+			if s.indexed {
+				s.use(b, b.indexed(rows))
+			} else {
+				s.use(b, b.plain(rows))
+			}
+		}
+		for range b.rounds {
+			for _, s := range refuse {
+				l := load{clients: 1, n: 100, addr: offenders}
+				if s == article {
+					l.limit = 1500 * time.Millisecond
+				}
+				cells[s].add(b, s, l, "550")
+			}
+		}
+		for _, s := range refuse {
+			ratio := cells[s].against(cells[history])
+			if s == history {
+				ratio = nil
+			}
+			cells[s].row(t, ratio.String(), rowsText(rows), s.name)
+		}
+	}
+	out.WriteString(t.String())
+	fmt.Fprintf(&out, "\nTargets, one client: history only at most 1.25 times stock at every size: the worst is %s (%s). The article's rules at %s rows at least 100 times history only: %s (%s).\n",
+		number(worst), met(worst <= 1.25), rowsText(slices.Max(b.rows)), largest, met(largest.median() >= 100))
+	return out.String()
+}
+
+func met(ok bool) string {
+	if ok {
+		return "met"
+	}
+	return "missed"
+}
