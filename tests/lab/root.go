@@ -96,8 +96,9 @@ func cacheDir() string {
 	return "/var/cache/symbiosis-connect-acl-lab"
 }
 
-// base makes, once per machine, the root that the throwaway ones are layers on.
-func base(t testing.TB, suite Suite) string {
+// Base makes, once per machine, the root that the throwaway ones are layers on,
+// and gives its directory, in which nothing may be changed.
+func Base(t testing.TB, suite Suite) string {
 	t.Helper()
 	sum := sha256.Sum256([]byte(strings.Join(include, ",")))
 	dir := filepath.Join(cacheDir(), fmt.Sprintf("%s-%x", suite.Name, sum[:4]))
@@ -136,7 +137,7 @@ func NewRoot(t testing.TB, suite, platform string) *Root {
 	t.Helper()
 	SkipUnlessReady(t)
 	r := &Root{Suite: SuiteNamed(t, suite), Platform: platform, t: t}
-	lower := base(t, r.Suite)
+	lower := Base(t, r.Suite)
 	top, err := os.MkdirTemp("", "connect-acl-root-")
 	must(t, err)
 	r.Dir = filepath.Join(top, "root")

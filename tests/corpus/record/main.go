@@ -2,9 +2,10 @@
 // Exims and writes down what they log, line by line, with the peer that each
 // line is about.
 //
-//	go run ./tests/corpus/record -root 4.94.2=/path -root 4.96=/path -root 4.98.2=/path -o tests/corpus/corpus.tsv
+//	go run ./tests/corpus/record -o tests/corpus/corpus.tsv
 //
-// A root is a Debian tree with exim4-daemon-heavy; it is not changed (the
+// A root is a Debian tree with exim4-daemon-heavy, the lab's unless others are
+// given with -root VERSION=DIRECTORY; it is not changed (the
 // recorder works in an overlay over it). The recorder needs to be root. It
 // moves into a network and a mount namespace of its own, in which every address
 // is local: a scenario's connection really comes from the peer's address, and
@@ -21,6 +22,9 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"testing"
+
+	debian "symbiosis-connect-acl/tests/lab"
 )
 
 const inside = "CORPUS_RECORDER_INSIDE"
@@ -46,19 +50,23 @@ func main() {
 
 func run() error {
 	var from roots
-	flag.Var(&from, "root", "`VERSION=DIRECTORY` of a Debian tree with exim4-daemon-heavy (repeat for each version)")
+	flag.Var(&from, "root", "`VERSION=DIRECTORY` of a Debian tree with exim4-daemon-heavy (repeat for each version); without it those of the lab")
 	out := flag.String("o", "-", "`file` to write the corpus to, - for standard output")
 	repo := flag.String("repo", ".", "`directory` of the checkout, for the fixture tree and the snippets")
 	only := flag.String("only", "", "play only scenarios whose name contains `text`")
 	sets := flag.String("sets", "", "comma-separated `names` of selector sets to play; all without it")
-	extra := flag.String("extra", "tests/corpus/recommended", "`directory` with snippets laid over the tree last, to try changes")
+	extra := flag.String("extra", "", "`directory` with snippets laid over the tree last, to try changes")
 	helper := flag.String("helper", "", "`file` to install as symbiosis-connect-check; built from the checkout without it")
 	flag.Parse()
-	if len(from) == 0 {
-		return fmt.Errorf("no -root given")
-	}
 	if os.Getenv(inside) == "" {
-		return reexec(*repo, *helper)
+		var args []string
+		if len(from) == 0 {
+			var err error
+			if args, err = labRoots(); err != nil {
+				return err
+			}
+		}
+		return reexec(*repo, *helper, args)
 	}
 	tmp, err := os.MkdirTemp("", "corpus-")
 	if err != nil {
@@ -92,9 +100,22 @@ func run() error {
 	return write(*out, records)
 }
 
+// labRoots gives the Debian roots of the lab as arguments, built if need be:
+// there is no network later.
+func labRoots() (args []string, err error) {
+	if debian.Main(func(t testing.TB) {
+		for _, s := range debian.Suites {
+			args = append(args, "-root", s.Exim+"="+debian.Base(t, s))
+		}
+	}) != 0 {
+		return nil, fmt.Errorf("the lab's Debian roots could not be built")
+	}
+	return args, nil
+}
+
 // reexec starts the recorder again in namespaces of its own. The helper that
 // the rules call is built first, while there still is a network.
-func reexec(repo, helper string) error {
+func reexec(repo, helper string, args []string) error {
 	tmp, err := os.MkdirTemp("", "corpus-helper-")
 	if err != nil {
 		return err
@@ -109,7 +130,7 @@ func reexec(repo, helper string) error {
 			return fmt.Errorf("building symbiosis-connect-check: %w", err)
 		}
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd := exec.Command("/proc/self/exe", append(args, os.Args[1:]...)...)
 	cmd.Env = append(os.Environ(), inside+"="+helper)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{

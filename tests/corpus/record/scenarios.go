@@ -23,11 +23,8 @@ type scenario struct {
 	core    bool                        // played with every selector set
 }
 
-const victim = "8.8.8.8"
-const victim6 = "2001:4860:4860::8888"
-
 // payloads are what an attacker writes where he can, so that a line reads as if
-// it were about the victim. Each copies the shape of one kind of line.
+// it were about the victim, 8.8.8.8. Each copies the shape of one kind of line.
 var payloads = []struct{ name, text string }{
 	{"auth-failed", `x) [8.8.8.8]: 535 Incorrect authentication data (set_id=y`},
 	{"auth-failed-short", `evil) [8.8.8.8]: 535 Incorrect authentication data`},
