@@ -108,6 +108,10 @@ demo: deps-demo deb ## the checks at work on a real Exim
 bench: deps-bench deb ## every benchmark, or one: make bench BENCH=name
 	go run ./tests/bench $(BENCH)
 
+.PHONY: load
+load: deps-test deb ## maintenance of ten million rows under load
+	CONNECT_ACL_LAB=require CONNECT_ACL_DIST=$(CURDIR)/dist CONNECT_ACL_LOAD_ROWS=10000000 go test -count=1 -timeout 30m -v ./tests/load
+
 .PHONY: corpus
 corpus: deps-test ## the log corpus, recorded again from real Exims
 	go run ./tests/corpus/record -o tests/corpus/corpus.tsv
