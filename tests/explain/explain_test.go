@@ -55,9 +55,11 @@ type door struct {
 
 // open installs the package on a suite's Symbiosis. Strangers are greeted at
 // once, and nobody is too hasty, unless a test wants it.
-func open(t *testing.T, suite string) *door {
+func open(t *testing.T, suite string) *door { t.Helper(); return openOn(t, suite, "symbiosis") }
+
+func openOn(t *testing.T, suite, platform string) *door {
 	t.Helper()
-	r := lab.NewRoot(t, suite, "symbiosis")
+	r := lab.NewRoot(t, suite, platform)
 	n := lab.NewNet(t)
 	d := &door{DNS: lab.StartDNS(t, n)}
 	d.DNS.List(t, zen, listed4, "127.0.0.4", "https://www.spamhaus.org/query/ip/"+listed4)
@@ -68,7 +70,7 @@ func open(t *testing.T, suite string) *door {
 	for _, host := range []string{innocent6, bad6, neighbour} {
 		d.DNS.Add(t, lab.Reverse(host)+".ip6.arpa. 60 IN PTR host6.example.")
 	}
-	cmd := exec.Command("sqlite3", r.Path(database))
+	cmd := exec.Command("sqlite3", r.Path("var/lib", platform, "firewall-blacklist-count.db"))
 	cmd.Stdin = strings.NewReader(rows)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("sqlite3: %v\n%s", err, out)
@@ -108,7 +110,7 @@ func (d *door) with(f func(), lines ...string) {
 // run runs the command where the resolver and Exim are.
 func (d *door) run(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	inner := d.Root.Command(program, append([]string{"explain"}, args...)...)
+	inner := d.Root.Command("/usr/sbin/"+d.Root.Platform+"-connect-check", append([]string{"explain"}, args...)...)
 	cmd := exec.Command("ip", append([]string{"netns", "exec", d.Net.Server}, inner.Args...)...)
 	cmd.Env = inner.Env
 	var errs strings.Builder
@@ -193,6 +195,7 @@ func refused(r explain.Report) string {
 }
 
 func TestWhatExplainSaysIsWhatTheDoorDoes(t *testing.T) {
+	t.Parallel()
 	everySuite(t, func(t *testing.T, d *door) {
 		all := []string{innocent4, innocent6, bad4, bad6, neighbour, friend4, friend6, white4, relay4, listed4, homeUser, nameless, "9.9.9.9", "10.1.2.3"}
 		d.agree(t, all...)
@@ -235,6 +238,7 @@ func TestWhatExplainSaysIsWhatTheDoorDoes(t *testing.T) {
 // Rates are remembered from visit to visit: explain foretells the connection
 // that is put off.
 func TestRates(t *testing.T) {
+	t.Parallel()
 	everySuite(t, func(t *testing.T, d *door) {
 		d.with(func() {
 			for i := 1; i <= 7; i++ {
@@ -296,6 +300,7 @@ func (d *door) settled() {
 
 // What is broken or switched off shows as such.
 func TestBrokenParts(t *testing.T) {
+	t.Parallel()
 	everySuite(t, func(t *testing.T, d *door) {
 		for name, breakIt := range map[string]func(path string) error{
 			"missing":    os.Remove,
@@ -319,7 +324,11 @@ func TestBrokenParts(t *testing.T) {
 			})
 		}
 
-		for _, name := range []string{"15-connect-variables", "20-accept-known", "30-check-symbiosis-db", "60-check-dnsbls", "../11-acl-connect-helper"} {
+		snippets := []string{"20-accept-known", "30-check-symbiosis-db"}
+		if d.Root.Suite.Name == lab.DefaultSuite {
+			snippets = append(snippets, "15-connect-variables", "60-check-dnsbls", "../11-acl-connect-helper")
+		}
+		for _, name := range snippets {
 			t.Run("without "+filepath.Base(name), func(t *testing.T) {
 				path := d.Root.Snippet("10-acl/10-acl-check-connect/" + name)
 				if err := os.Rename(path, path+".disabled"); err != nil {
@@ -363,23 +372,24 @@ func TestBrokenParts(t *testing.T) {
 
 // The command that is shown does let the host in.
 func TestTheCommandLetsTheHostIn(t *testing.T) {
-	everySuite(t, func(t *testing.T, d *door) {
-		for _, host := range []string{bad4, bad6, listed4} {
-			r := d.explain(t, host)
-			if len(r.Commands) != 1 {
-				t.Fatalf("%s: commands %q; want one", host, r.Commands)
-			}
-			d.Root.Run("sh", "-c", r.Commands[0])
-			if r := d.explain(t, host); !r.LetIn() {
-				t.Errorf("%s after %q: %+v", host, r.Commands, r.Outcomes)
-			}
-			d.agree(t, host)
+	t.Parallel()
+	d := open(t, lab.DefaultSuite)
+	for _, host := range []string{bad4, bad6, listed4} {
+		r := d.explain(t, host)
+		if len(r.Commands) != 1 {
+			t.Fatalf("%s: commands %q; want one", host, r.Commands)
 		}
-	})
+		d.Root.Run("sh", "-c", r.Commands[0])
+		if r := d.explain(t, host); !r.LetIn() {
+			t.Errorf("%s after %q: %+v", host, r.Commands, r.Outcomes)
+		}
+		d.agree(t, host)
+	}
 }
 
 // What people see, and what a wrong call gives.
 func TestText(t *testing.T) {
+	t.Parallel()
 	d := open(t, lab.DefaultSuite)
 	out, code := d.run(t, bad4)
 	for _, want := range []string{"port 25   refused: 30-check-symbiosis-db", "count 30 in 2 rows, first 2023-11-14 22:13, last 2023-11-14 22:28;",
@@ -422,6 +432,7 @@ func TestText(t *testing.T) {
 // From outside the root the report is the same. Exim tells its settings only to
 // root: anybody else is told so, and gets the rest.
 func TestOtherCallers(t *testing.T) {
+	t.Parallel()
 	d := open(t, lab.DefaultSuite)
 	for _, host := range []string{bad4, bad6, friend4, listed4} {
 		inside, code := d.run(t, "--json", host)
@@ -454,6 +465,7 @@ func TestOtherCallers(t *testing.T) {
 // A resolver that fails or is silent does not mean that there is no name, and
 // a list in trouble counts for nothing.
 func TestResolverTrouble(t *testing.T) {
+	t.Parallel()
 	d := open(t, lab.DefaultSuite)
 	d.DNS.Behave("2.6.6.in-addr.arpa", lab.Rcode(dns.RcodeServerFailure))
 	d.DNS.Behave("3.6.6.in-addr.arpa", lab.Silent)
@@ -472,4 +484,15 @@ func TestResolverTrouble(t *testing.T) {
 		}
 	}
 	d.DNS.Behave(zen, nil)
+}
+
+// Sympl has the same rules under other paths.
+func TestSympl(t *testing.T) {
+	t.Parallel()
+	d := openOn(t, "trixie", "sympl")
+	d.agree(t, innocent4, bad4, bad6, friend4, listed4, homeUser)
+	r := d.explain(t, bad6)
+	if r.Platform != "sympl" || refused(r) != "25 465 587" || len(r.Notes) > 0 {
+		t.Errorf("platform %s, refused on %q, notes %q", r.Platform, refused(r), r.Notes)
+	}
 }
