@@ -176,10 +176,13 @@ func (s *smtp) send(text string) {
 
 func (s *smtp) cmd(text string) string { s.send(text + "\r\n"); return s.read() }
 
-// leave says goodbye and hangs up first, as clients do: Exim waits a fifth of
-// a second for that.
+// leave says goodbye and waits until the server has hung up. Exim waits a
+// fifth of a second for the client to hang up first, so that comes with QUIT.
 func (s *smtp) leave() {
-	s.cmd("QUIT")
+	s.send("QUIT\r\n")
+	unix.Shutdown(s.fd, unix.SHUT_WR)
+	for s.read() != "" {
+	}
 	unix.Close(s.fd)
 }
 
