@@ -73,17 +73,19 @@ INSERT INTO blacklist SELECT ip, t, c FROM days ORDER BY t;
 	t := newTable("task", "rows", "rows per second ÷ sqlite3", "ours, rows per second", "pauses and waiting", "memory of ours", "memory of sqlite3")
 	var memory []int64
 	missed := []string{}
-	for _, rows := range b.rows {
-		if rows < 100_000 {
+	for _, rows := range append([]int{100_000}, b.rows...) {
+		if rows < 1_000_000 && rows != 100_000 {
 			continue // over before it can be timed
 		}
 		for _, task := range tasks {
 			rounds := min(3, b.rounds)
 			if rows > 1_000_000 {
-				if !strings.HasPrefix(task.name, "maintain") {
-					continue
-				}
 				rounds = 1
+			}
+			// A step alone works in place when it has little to do, with pauses
+			// that take minutes in a big table.
+			if rows > 100_000 && !strings.HasPrefix(task.name, "maintain") {
+				continue
 			}
 			var ratio, speed spread
 			var paused time.Duration
