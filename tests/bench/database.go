@@ -144,5 +144,5 @@ the same in the sqlite3 program, in one transaction that keeps everybody out
 until it is over; ours works on a copy, proves its integrity, and keeps nobody
 out. Rows per second are rows found, pauses not counted.
 
-` + t.String() + fmt.Sprintf("\nTargets: at least half the speed of sqlite3: %s. Memory does not grow with the rows: %d to %d MiB.\n", verdict, lowest>>20, highest>>20)
+` + t.String() + fmt.Sprintf("\nTargets: at least half the speed of sqlite3: %s. Peak memory over all sizes: %d to %d MiB; flat is the target.\n", verdict, lowest>>20, highest>>20)
 }
