@@ -87,8 +87,10 @@ func Rules() []Rule {
 			start + `SMTP protocol error in "AUTH.*" H=` + name + helo + peer + ` AUTH command used when not advertised`},
 		{"history", "A host with a history of offences has come back. Written by our rule 30-check-symbiosis-db.",
 			connect(refused + `Blacklisted: Denied access - history of unwanted activity(?: \([^()]*\))?`)},
-		{"rate", "A host connects too often. Written by our rule 50-ratelimit.",
-			connect(refused + `Sender deferred [.0-9]+ / [0-9a-z]+`)},
+		// A busy mail server is put off now and then and comes back later: that is
+		// no offence. A rate of three figures has only who does not listen.
+		{"rate", "A host has connected a hundred times in the period, though it was put off. Written by our rule 50-ratelimit.",
+			connect(refused + `Sender deferred [1-9][0-9]{2,}(?:\.[0-9]+)? / [0-9a-z]+`)},
 		{"dnsbl", "A host is on a DNS list. Written by our rule 60-check-dnsbls.",
 			connect(refused + `[0-9A-Fa-f:.]+ is blacklisted at [^ ]+ \([^()]*\)`)},
 		{"early-input", "A robot talks before the greeting. Needs no log selector.",

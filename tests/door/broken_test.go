@@ -147,6 +147,7 @@ func TestBrokenSettings(t *testing.T) {
 			"CONNECT_REFUSED_NAMES_FILE == /nonexistent",
 		} {
 			t.Run(line, func(t *testing.T) {
+				d.ClearHints()
 				d.with(t, func() {
 					for _, port := range []int{25, 587} {
 						c := d.Connect(innocent4, port)
@@ -162,7 +163,7 @@ func TestBrokenSettings(t *testing.T) {
 						}
 						c.Quit()
 					}
-				}, "CONNECT_STATE_GREETING == enforce", "CONNECT_STATE_REVERSE == enforce", "", line)
+				}, "CONNECT_STATE_GREETING == enforce", "CONNECT_STATE_REVERSE == enforce", "CONNECT_STATE_RATELIMIT == enforce", line)
 			})
 		}
 	})

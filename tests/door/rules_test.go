@@ -195,6 +195,33 @@ func TestFailedLogins(t *testing.T) {
 	})
 }
 
+// When the password server is down no login can succeed, and none has failed:
+// a user whose mail program goes on trying is no guesser.
+func TestPasswordServerDown(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		d.Root.Write("etc/exim4/symbiosis.d/60-authenticators/30-down",
+			"DOWN:\n  driver = dovecot\n  public_name = X-DOWN\n  server_socket = /run/dovecot/auth-client\n  server_set_id = $auth1\n", 0o644)
+		d.Rebuild()
+		for i := 1; i <= 15; i++ {
+			c := d.Connect("5.5.5.9", 587)
+			c.Cmd("EHLO client.example")
+			c.StartTLS("client.example", "mail.example.org")
+			for range 2 {
+				if got := c.Cmd("AUTH X-DOWN"); lab.Code(got) != "435" {
+					t.Errorf("connection %d: %q; want 435", i, got)
+				}
+			}
+			c.Quit()
+			d.settled()
+		}
+		d.guess(t, "5.5.5.9", 1, func(_ int, got string) {
+			if lab.Code(got) != "535" {
+				t.Errorf("when it is up again: %q; want 535, the answer to a wrong password", got)
+			}
+		})
+	})
+}
+
 func TestHELO(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
 		d.Root.Write("etc/exim4/refused_helo_names", "# mine\nwin-bot\n*.bot.example\n", 0o644)

@@ -114,6 +114,9 @@ func (l *lab) play(only string) (records []record, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
+		if s.last > 0 && len(lines) > s.last {
+			lines = lines[len(lines)-s.last:]
+		}
 		want := s.want
 		if l.set.learn {
 			want = "?"
