@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/blacklist/blacklisttest"
+	"symbiosis-connect-acl/tests/article"
 	"symbiosis-connect-acl/tests/lab"
 )
 
@@ -62,14 +62,7 @@ func (b *bench) stock() *server { return b.base("stock").start(b) }
 
 func (b *bench) article() *server {
 	s := b.base("article")
-	b.must(fs.WalkDir(files, "article", func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(p) == ".md" {
-			return err
-		}
-		data, err := files.ReadFile(p)
-		s.Root.Write(s.Root.SnippetDir()+strings.TrimPrefix(p, "article"), string(data), 0o644)
-		return err
-	}))
+	article.LayOver(b, s.Root)
 	return s.start(b)
 }
 
@@ -180,7 +173,7 @@ func connection(b *bench) string {
 been read. *stock* is the platform's own tree; *history only* has the history
 check and no other of ours; *defaults* are all of ours as installed, the DNS
 lists answering at once, for a host that has been there before (a stranger is
-kept waiting on purpose); *article* are the rules in ` + "`tests/bench/article`" + ` on the
+kept waiting on purpose); *article* are the rules in ` + "`tests/article`" + ` on the
 database as the platform leaves it, without an index. The hosts come from
 many addresses. Processor time is that of Exim and all its children.
 

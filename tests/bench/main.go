@@ -35,7 +35,7 @@ import (
 	"symbiosis-connect-acl/tests/lab"
 )
 
-//go:embed article notes
+//go:embed notes
 var files embed.FS
 
 // A part measures one thing and gives its section of the document.
