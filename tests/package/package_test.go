@@ -517,7 +517,7 @@ func TestLogcheck(t *testing.T) {
 			"Nov 23 04:43:01 mail " + routine + "nothing to do, 10 rows before, 10 now, 12.0 KiB, 0.1 s":                           true,
 			"2026-11-23T04:43:01.123456+00:00 mail.example.org " + routine + "index made, 10 rows before, 10 now, 12.0 KiB, 0.1 s": true,
 			"Nov 23 04:43:01 mail " + routine + "database disk image is malformed":                                                 false,
-			"Nov 23 04:43:01 mail " + "connect-acl[9]: db: check skipped: no such table":                                 false,
+			"Nov 23 04:43:01 mail " + "connect-acl[9]: db: check skipped: no such table":                                           false,
 		} {
 			cmd := exec.Command("grep", "-qEf", rules)
 			cmd.Stdin = strings.NewReader(line + "\n")
