@@ -157,7 +157,7 @@ func writeFlags(b *strings.Builder, flags []cli.Flag) {
 		if !ok {
 			continue
 		}
-		name, usage := placeholder(doc)
+		name, usage := valueName(doc)
 		var names []string
 		for _, n := range f.Names() {
 			dashes := "--"
@@ -179,9 +179,9 @@ func writeFlags(b *strings.Builder, flags []cli.Flag) {
 	}
 }
 
-// placeholder gives the name of a flag's value, which --help takes from the
+// valueName gives the name of a flag's value, which --help takes from the
 // first back-quoted word of the usage, and the usage without the quotes.
-func placeholder(f cli.DocGenerationFlag) (name, usage string) {
+func valueName(f cli.DocGenerationFlag) (name, usage string) {
 	usage = f.GetUsage()
 	if i := strings.IndexByte(usage, '`'); i >= 0 {
 		if n := strings.IndexByte(usage[i+1:], '`'); n >= 0 {
