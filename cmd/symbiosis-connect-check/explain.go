@@ -149,11 +149,9 @@ func reportText(r *explain.Report, color bool) string {
 	}
 	trimEnd(&b)
 	for _, rule := range r.Rules {
-		name := rule.Name
+		name := "blacklist.d of the firewall"
 		if rule.Snippet != "" {
 			name = path.Base(rule.Snippet)
-		} else {
-			name = "blacklist.d of the firewall"
 		}
 		fmt.Fprintf(&b, "%-*s", ruleColumn, name)
 		for _, f := range rule.Findings {
