@@ -229,3 +229,37 @@ func TestBrokenHints(t *testing.T) {
 		}, "CONNECT_STATE_GREETING == enforce")
 	})
 }
+
+// An administrator who switches one of our snippets off by renaming it loses
+// that check, and no mail.
+func TestSnippetsMissing(t *testing.T) {
+	d := open(t, lab.DefaultSuite)
+	for _, name := range []string{
+		"10-acl/11-acl-connect-helper", "10-acl/12-acl-connect-leave", "10-acl/13-acl-connect-command",
+		"10-acl/10-acl-check-connect/15-connect-variables", "10-acl/10-acl-check-connect/20-accept-known",
+		"10-acl/10-acl-check-connect/30-check-symbiosis-db", "10-acl/20-acl-check-helo/30-check-helo-name",
+		"10-acl/30-acl-check-auth/03-check-auth-argument",
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := d.Root.Snippet(name)
+			if err := os.Rename(p, p+".disabled"); err != nil {
+				t.Fatal(err)
+			}
+			d.Rebuild()
+			defer func() { os.Rename(p+".disabled", p); d.Rebuild() }()
+			c := d.Connect(innocent4, 587)
+			defer c.Close()
+			c.Cmd("EHLO client.example")
+			c.StartTLS("client.example", "mail.example.org")
+			if got := c.AuthPlain("user@example.org", "correct horse"); lab.Code(got) != "235" {
+				t.Errorf("AUTH: %q", got)
+			}
+			for _, cmd := range []string{"MAIL FROM:<user@example.org>", "RCPT TO:<user@example.org>"} {
+				if got := c.Cmd("%s", cmd); lab.Code(got) != "250" {
+					t.Errorf("%s: %q", cmd, got)
+				}
+			}
+			d.expect(t, innocent4, 25, "220", "")
+		})
+	}
+}
