@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -42,15 +41,7 @@ func Arch(t testing.TB) string {
 // Version is the version that the tree in dir builds.
 func Version(t testing.TB, dir string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(dir, "debian/changelog"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := regexp.MustCompile(`^\S+ \((.*)\)`).FindSubmatch(data)
-	if m == nil {
-		t.Fatalf("%s/debian/changelog does not begin with a version", dir)
-	}
-	return string(m[1])
+	return Versions(t, dir)[0]
 }
 
 // Out is where the tree in dir puts a package: as make deb does, each platform

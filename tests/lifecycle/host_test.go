@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,7 +30,11 @@ import (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	deb.Clean()
-	os.RemoveAll(previousDir)
+	for _, o := range []*older{&released, &altered} {
+		if o.dir != "" {
+			os.RemoveAll(o.dir)
+		}
+	}
 	os.Exit(code)
 }
 
@@ -161,7 +166,8 @@ func (h *host) put(file string) string {
 }
 
 func (h *host) current() string  { h.t.Helper(); return h.put(deb.Build(h.t, h.Platform, "")) }
-func (h *host) previous() string { h.t.Helper(); return h.put(previous(h.t, h.Platform)) }
+func (h *host) previous() string { h.t.Helper(); return h.put(previousPackage(h.t, h.Platform)) }
+func (h *host) altered() string  { h.t.Helper(); return h.put(alteredPackage(h.t, h.Platform)) }
 
 // dpkg installs as apt does for a machine that nobody watches: where the
 // administrator has edited a file, the edited one stays.
@@ -402,58 +408,87 @@ func within(paths ...string) func(string) bool {
 	}
 }
 
-var (
-	previousDir  string
-	previousDebs = map[string]string{}
-)
-
-// previous gives the package of the release before this one: of the newest tag
-// of another version, or, before there is one, of this source under a lower
-// version and with a snippet that differs.
-func previous(t *testing.T, platform string) string {
-	t.Helper()
-	previousMu <- struct{}{}
-	defer func() { <-previousMu }()
-	if file, ok := previousDebs[platform]; ok {
-		return file
-	}
-	source := lab.SourceDir()
-	version := deb.Version(t, source)
-	dir, err := os.MkdirTemp("", "connect-acl-previous-")
-	must(t, err)
-	previousDir = dir
-	tag := ""
-	tags, _ := exec.Command("git", "-C", source, "tag", "--list", "v*", "--sort=-version:refname").Output()
-	for _, name := range strings.Fields(string(tags)) {
-		if name != "v"+version && tag == "" {
-			tag = name
-		}
-	}
-	if tag != "" {
-		cmd := exec.Command("sh", "-c", `git -C "$1" archive "$2" | tar -x -C "$3"`, "sh", source, tag, dir)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("git archive %s: %v\n%s", tag, err, out)
-		}
-	} else {
-		deb.CopySource(t, source, dir)
-		edit := func(name, old, new string) {
-			t.Helper()
-			data, err := os.ReadFile(filepath.Join(dir, name))
-			must(t, err)
-			if !strings.Contains(string(data), old) {
-				t.Fatalf("%s has no %q", name, old)
-			}
-			must(t, os.WriteFile(filepath.Join(dir, name), []byte(strings.Replace(string(data), old, new, 1)), 0o644))
-		}
-		edit("debian/changelog", "("+version+")", "(0.0.9)")
-		edit("symbiosis.d/10-acl/10-acl-check-connect/50-ratelimit", "\n", "\n# As the release before this one said it.\n")
-	}
-	old := deb.Version(t, dir)
-	deb.Make(t, dir, "deb")
-	for _, p := range deb.Platforms {
-		previousDebs[p] = deb.Out(t, dir, p, old, deb.Arch(t))
-	}
-	return previousDebs[platform]
+// An older release is built once for all the tests of a run.
+type older struct {
+	mu   sync.Mutex
+	dir  string
+	debs map[string]string // by platform
 }
 
-var previousMu = make(chan struct{}, 1)
+var released, altered older
+
+// build gives the package of one platform, made of the source that layOut puts
+// into a directory.
+func (o *older) build(t *testing.T, platform string, layOut func(dir string)) string {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.debs == nil {
+		dir, err := os.MkdirTemp("", "connect-acl-older-")
+		must(t, err)
+		o.dir = dir
+		layOut(dir)
+		version := deb.Version(t, dir)
+		deb.Make(t, dir, "deb")
+		o.debs = map[string]string{}
+		for _, p := range deb.Platforms {
+			o.debs[p] = deb.Out(t, dir, p, version, deb.Arch(t))
+		}
+	}
+	return o.debs[platform]
+}
+
+// previousPackage gives the package of the release before this one, built from
+// the commit that released it. Where git does not know that commit, as in an
+// unpacked tarball, alteredPackage has to do.
+func previousPackage(t *testing.T, platform string) string {
+	t.Helper()
+	return released.build(t, platform, func(dir string) {
+		t.Helper()
+		source := lab.SourceDir()
+		versions := deb.Versions(t, source)
+		if len(versions) > 1 {
+			commit, err := deb.CopyRelease(source, versions[1], dir)
+			if err == nil {
+				t.Logf("the previous release is %s, commit %s", versions[1], commit)
+				return
+			}
+			t.Logf("the source of %s cannot be had: %v", versions[1], err)
+		}
+		t.Log("the previous release stands in as this source with every configuration file altered")
+		layOutAltered(t, dir)
+	})
+}
+
+// alteredPackage gives a package of this source under a lower version, in which
+// every configuration file differs from the present one.
+func alteredPackage(t *testing.T, platform string) string {
+	t.Helper()
+	return altered.build(t, platform, func(dir string) { t.Helper(); layOutAltered(t, dir) })
+}
+
+func layOutAltered(t *testing.T, dir string) {
+	t.Helper()
+	deb.CopySource(t, lab.SourceDir(), dir)
+	edit := func(path string, change func(string) string) {
+		t.Helper()
+		data, err := os.ReadFile(path)
+		must(t, err)
+		must(t, os.WriteFile(path, []byte(change(string(data))), 0o644))
+	}
+	version := "(" + deb.Version(t, dir)
+	edit(filepath.Join(dir, "debian/changelog"), func(s string) string { return strings.Replace(s, version, version+"~", 1) })
+	files := []string{"cron.d", "default", "logcheck.ignore.server", "monit"}
+	for i, f := range files {
+		files[i] = filepath.Join(dir, "debian", f)
+	}
+	must(t, filepath.WalkDir(filepath.Join(dir, "symbiosis.d"), func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			files = append(files, p)
+		}
+		return err
+	}))
+	for _, f := range files {
+		edit(f, func(s string) string { return s + "# As the release before this one said it.\n" })
+	}
+}

@@ -74,27 +74,45 @@ func lifecycle(h *host) {
 	h.serves("purged", false)
 	h.same("after purging not all is as it was", stock, nil)
 
-	h.dpkg("-i", h.previous())
-	h.serves("previous release", true)
-	h.dpkg("-i", h.current())
-	h.serves("upgraded", true)
-	h.same("an upgrade gives something else than an installation", installed, nil)
-	h.run("dpkg", "-P", h.pkg)
-	h.same("after upgrading and purging not all is as it was", stock, nil)
+	for _, older := range []struct{ name, file string }{
+		{"the previous release", h.previous()},
+		{"a release with other files", h.altered()},
+	} {
+		name := older.name
+		h.dpkg("-i", older.file)
+		h.serves(name, true)
+		h.dpkg("-i", h.current())
+		h.serves("upgraded from "+name, true)
+		h.same("an upgrade from "+name+" gives something else than an installation", installed, nil)
+		h.run("dpkg", "-P", h.pkg)
+		h.same("after upgrading from "+name+" and purging not all is as it was", stock, nil)
+		upgradeEdited(h, name, older.file, stock)
+	}
+}
 
-	h.dpkg("-i", h.previous())
+// upgradeEdited upgrades from an older package all of whose configuration files
+// the administrator has edited, and removes what is there then.
+func upgradeEdited(h *host, name, old string, stock snapshot) {
+	t := h.t
+	t.Helper()
+	const edit = "\n# edited by the administrator\n"
+	h.dpkg("-i", old)
 	edited := h.conffiles()
 	for _, f := range edited {
-		h.Append(f, "\n# edited by the administrator\n")
+		h.Append(f, edit)
 	}
 	h.dpkg("-i", h.current())
-	h.serves("upgraded with edited conffiles", true)
+	h.serves("upgraded with edited conffiles from "+name, true)
 	for _, f := range edited {
-		if !strings.HasSuffix(h.Read(f), "\n# edited by the administrator\n") {
-			t.Errorf("the upgrade lost the edit of %s", f)
+		if !strings.HasSuffix(h.Read(f), edit) {
+			t.Errorf("the upgrade from %s lost the edit of %s", name, f)
+		}
+		// dpkg lays its own beside the administrator's where both have changed.
+		if _, err := os.Stat(h.Path(f + ".dpkg-dist")); old == h.altered() && err != nil {
+			t.Errorf("%s does not differ from that of %s: %v", f, name, err)
 		}
 	}
-	if !strings.Contains(h.Read("etc/exim4/exim4.conf"), "# edited by the administrator") {
+	if !strings.Contains(h.Read("etc/exim4/exim4.conf"), edit) {
 		t.Error("the configuration in force is not built from the edited snippets")
 	}
 	h.run("dpkg", "-r", h.pkg)
