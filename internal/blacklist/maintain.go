@@ -372,14 +372,8 @@ func rewrite(ctx context.Context, path, copied string, h header, p *plan, o Opti
 	if err := dress(fresh, path); err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite3", dsn(fresh, "mode=rw&_journal_mode=OFF&_locking_mode=EXCLUSIVE&_sync=OFF"))
+	rows, err := countRows(ctx, fresh)
 	if err != nil {
-		return err
-	}
-	db.SetMaxOpenConns(1)
-	defer db.Close()
-	var rows int64
-	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM "+Table).Scan(&rows); err != nil {
 		return explain(fresh, err)
 	}
 	r.Merged = p.rows - p.prune - rows
@@ -387,7 +381,7 @@ func rewrite(ctx context.Context, path, copied string, h header, p *plan, o Opti
 		return err
 	}
 	o.Progress("putting the new database in place")
-	s := swapper{path: path, fresh: fresh, db: db, counter: h.changeCounter, cookie: h.schemaCookie, maxRowid: p.maxRowid}
+	s := swapper{path: path, fresh: fresh, counter: h.changeCounter, cookie: h.schemaCookie, maxRowid: p.maxRowid}
 	deadline := time.Now().Add(o.Wait)
 	for {
 		begin := time.Now()
@@ -541,9 +535,8 @@ func dress(fresh, old string) error {
 // A swapper puts the new file in the place of the old.
 type swapper struct {
 	path, fresh     string
-	db              *sql.DB // the new file
-	counter, cookie uint32  // of the old file when it was copied
-	maxRowid        int64   // the last row that the new file has
+	counter, cookie uint32 // of the old file when it was copied
+	maxRowid        int64  // the last row that the new file has
 	held            time.Duration
 }
 
@@ -587,6 +580,12 @@ func (s *swapper) try(ctx context.Context) (done bool, err error) {
 	if err := s.catchUp(ctx, tx, l.file, cookie); err != nil {
 		return false, err
 	}
+	// The journal of the last transaction is gone, but not from the disk before
+	// the directory is synced. After a loss of power it would be taken for the
+	// new file's, and undo pages in it.
+	if err := syncPath(filepath.Dir(s.path)); err != nil {
+		return false, err
+	}
 	if l.broken() {
 		return false, fmt.Errorf("%s: %w", s.path, ErrBusy)
 	}
@@ -627,14 +626,41 @@ func (s *swapper) catchUp(ctx context.Context, tx *sql.Tx, f *os.File, cookie ui
 	if cookie != s.cookie || h.changeCounter-s.counter != uint32(len(added)) {
 		return errUnsteady
 	}
-	for _, v := range added {
-		if _, err := s.db.ExecContext(ctx, "INSERT INTO "+Table+" VALUES (?, ?, ?)", v[1:]...); err != nil {
-			return explain(s.fresh, err)
-		}
-		s.maxRowid = v[0].(int64)
+	if err := appendRows(ctx, s.fresh, added); err != nil {
+		return explain(s.fresh, err)
+	}
+	if n := len(added); n > 0 {
+		s.maxRowid = added[n-1][0].(int64)
 	}
 	s.counter = h.changeCounter
 	return syncPath(s.fresh)
+}
+
+// appendRows adds rows, whose rowids come first, to a private file, and closes
+// it: a lock that it held would lie on the database after the rename.
+func appendRows(ctx context.Context, fresh string, rows [][4]any) error {
+	db, err := sql.Open("sqlite3", dsn(fresh, "mode=rw&_journal_mode=OFF&_locking_mode=EXCLUSIVE&_sync=OFF"))
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(1)
+	for _, v := range rows {
+		if _, err := db.ExecContext(ctx, "INSERT INTO "+Table+" VALUES (?, ?, ?)", v[1:]...); err != nil {
+			db.Close()
+			return err
+		}
+	}
+	return db.Close()
+}
+
+func countRows(ctx context.Context, private string) (n int64, err error) {
+	db, err := openCopy(private)
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close()
+	err = db.QueryRowContext(ctx, "SELECT count(*) FROM "+Table).Scan(&n)
+	return n, err
 }
 
 func syncPath(path string) error {

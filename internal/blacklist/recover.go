@@ -119,6 +119,11 @@ func Recover(ctx context.Context, path string, dryRun bool) (rec Recovery, err e
 	if err := os.Rename(real+"-journal", rec.Kept+"-journal"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return rec, err
 	}
+	// The disk too must have let go of that journal, and have the old file under
+	// its new name, before the new file can be there.
+	if err := syncPath(filepath.Dir(real)); err != nil {
+		return rec, err
+	}
 	if err := os.Rename(fresh, real); err != nil {
 		return rec, err
 	}
