@@ -240,6 +240,9 @@ func save(p place, rows []blacklist.Row) (file string, err error) {
 	if err := os.MkdirAll(p.platform.StateDir, 0o755); err != nil {
 		return "", err
 	}
+	if err := atomicfile.SyncDir(filepath.Dir(p.platform.StateDir)); err != nil { // as it may be new
+		return "", err
+	}
 	var b bytes.Buffer
 	w, err := blacklist.NewRowWriter(&b, "json")
 	if err != nil {
