@@ -23,6 +23,7 @@ type server struct {
 	indexed bool // its databases have our index
 	shift   int  // addresses used so far
 	few     bool // all connections come from hosts that have been there before
+	slow    bool // it reads the whole table at every connection
 }
 
 // visitors is how many hosts have been at a server before it is measured.
@@ -52,6 +53,15 @@ func (s *server) use(b *bench, path string) {
 	b.must(os.Symlink("/mnt/"+filepath.Base(path), link))
 }
 
+// useSize makes the server read the database of so many rows.
+func (s *server) useSize(b *bench, rows int) {
+	if s.indexed {
+		s.use(b, b.indexed(rows))
+	} else {
+		s.use(b, b.plain(rows))
+	}
+}
+
 func (s *server) start(b *bench) *server {
 	s.Root.Make("exim4.conf")
 	s.Exim = lab.StartExim(b, s.Root, s.Net)
@@ -62,19 +72,26 @@ func (b *bench) stock() *server { return b.base("stock").start(b) }
 
 func (b *bench) article() *server {
 	s := b.base("article")
+	s.slow = true
 	article.LayOver(b, s.Root)
 	return s.start(b)
 }
 
-// ours installs the package. The benchmark's hosts connect more often than the
-// package lets one host; the limit is raised and the rate is still counted.
+// ours is a server with the package.
 func (b *bench) ours(name string, local ...string) *server {
+	return b.installed(name, local...).start(b)
+}
+
+// installed installs the package and starts nothing yet. The benchmark's hosts
+// connect more often than the package lets one host; the limit is raised and
+// the rate is still counted.
+func (b *bench) installed(name string, local ...string) *server {
 	s := b.base(name)
 	s.indexed = true
 	s.use(b, b.indexed(b.rows[0]))
 	s.Root.Install()
 	s.Root.Local(append([]string{"CHECK_CONNECT_RATELIMIT == 1000000 / 15m"}, local...)...)
-	return s.start(b)
+	return s
 }
 
 var historyOnly = []string{"CONNECT_STATE_RATELIMIT == off", "CONNECT_STATE_DNSBLS == off", "CONNECT_STATE_GREETING == off"}
@@ -114,10 +131,18 @@ func offenders(i int) netip.Addr {
 type cell struct {
 	waits  []time.Duration
 	rounds []time.Duration // each round's median
+	ended  int             // waits of the rounds that are over
 	wall   time.Duration
 	cpu    time.Duration
 }
 
+// endRound ends a round of one turn or several.
+func (c *cell) endRound() {
+	c.rounds = append(c.rounds, median(slices.Clone(c.waits[c.ended:])))
+	c.ended = len(c.waits)
+}
+
+// add is one turn.
 func (c *cell) add(b *bench, s *server, l load, want string) {
 	before, err := cpu(s.Exim)
 	b.must(err)
@@ -134,7 +159,6 @@ func (c *cell) add(b *bench, s *server, l load, want string) {
 		log := s.Log()
 		b.Fatalf("%s: want %s for all: %v\n%s", s.name, want, r.codes, log[max(0, len(log)-2000):])
 	}
-	c.rounds = append(c.rounds, median(slices.Clone(r.waits)))
 	c.waits = append(c.waits, r.waits...)
 	c.wall += r.wall
 	c.cpu += after - before
@@ -146,6 +170,48 @@ func (c *cell) against(d *cell) (s spread) {
 		s = append(s, float64(c.rounds[i])/float64(d.rounds[i]))
 	}
 	return s
+}
+
+// A trial lets servers take turns.
+type trial struct {
+	clients int
+	rounds  int
+	n       int // connections of a server in a round
+	want    string
+	addr    func(*server) func(int) netip.Addr
+}
+
+// With one client a round has many short turns, so that what the machine does
+// beside it meets every server alike.
+const shortTurn = 20
+
+func (b *bench) run(tr trial, servers []*server) map[*server]*cell {
+	cells := map[*server]*cell{}
+	for _, s := range servers {
+		cells[s] = &cell{}
+	}
+	for range tr.rounds {
+		for done, n := 0, tr.n; done < tr.n; done += n {
+			if tr.clients == 1 {
+				n = shortTurn
+			}
+			for _, s := range servers {
+				l := load{clients: tr.clients, n: n, addr: tr.addr(s)}
+				if s.slow {
+					if done > 0 {
+						continue
+					}
+					s.ClearHints() // of its rate limit
+					l.limit = 1500 * time.Millisecond
+				}
+				cells[s].add(b, s, l, tr.want)
+			}
+		}
+		for _, c := range cells {
+			c.endRound()
+		}
+	}
+	return cells
 }
 
 func (c *cell) row(t *table, ratio string, lead ...string) {
@@ -182,31 +248,14 @@ many addresses. Processor time is that of Exim and all its children.
 	worst, largest := 0.0, spread(nil)
 	for _, rows := range b.rows {
 		for _, s := range servers {
-			if s.indexed {
-				s.use(b, b.indexed(rows))
-			} else {
-				s.use(b, b.plain(rows))
-			}
+			s.useSize(b, rows)
 		}
 		for _, clients := range []int{1, 2, 8, 32} {
-			cells := map[*server]*cell{}
 			rounds := b.rounds
 			if clients > 1 {
-				rounds = max(1, rounds/2+1)
+				rounds = rounds/2 + 1
 			}
-			for range rounds {
-				for _, s := range servers {
-					if cells[s] == nil {
-						cells[s] = &cell{}
-					}
-					l := load{clients: clients, n: max(150, 5*clients), addr: s.innocents()}
-					if s == article {
-						s.ClearHints() // of its rate limit
-						l.limit = 1500 * time.Millisecond
-					}
-					cells[s].add(b, s, l, "220")
-				}
-			}
+			cells := b.run(trial{clients: clients, rounds: rounds, n: 160, want: "220", addr: (*server).innocents}, servers)
 			for _, s := range servers {
 				ratio := cells[s].against(cells[stock])
 				if s == stock {
@@ -230,24 +279,11 @@ many addresses. Processor time is that of Exim and all its children.
 	t = newTable("rows", "server", "× history only", "median", "99 %", "per second", "CPU s per 1,000")
 	for _, rows := range b.rows {
 		refuse := []*server{history, defaults, article}
-		cells := map[*server]*cell{}
 		for _, s := range refuse {
-			cells[s] = &cell{}
-			if s.indexed {
-				s.use(b, b.indexed(rows))
-			} else {
-				s.use(b, b.plain(rows))
-			}
+			s.useSize(b, rows)
 		}
-		for range b.rounds {
-			for _, s := range refuse {
-				l := load{clients: 1, n: 100, addr: offenders}
-				if s == article {
-					l.limit = 1500 * time.Millisecond
-				}
-				cells[s].add(b, s, l, "550")
-			}
-		}
+		cells := b.run(trial{clients: 1, rounds: b.rounds, n: 100, want: "550",
+			addr: func(*server) func(int) netip.Addr { return offenders }}, refuse)
 		for _, s := range refuse {
 			ratio := cells[s].against(cells[history])
 			if s == history {

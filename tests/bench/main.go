@@ -46,6 +46,7 @@ type part struct {
 
 var parts = []part{
 	{"connection", "A connection", connection},
+	{"ablation", "What of it costs what", ablation},
 	{"helper", "The database helper as a process", helper},
 	{"dnsbl", "The DNS lists", dnsLists},
 	{"attack", "Under attack", attack},

@@ -131,6 +131,11 @@ func TestWhoGetsIn(t *testing.T) {
 		d.expect(t, listed4, 25, "550", "Please see https://www.spamhaus.org/query/ip/"+listed4)
 		d.expect(t, listed4, 587, "220", "")
 
+		// An administrator's trial without a port is one on port 25.
+		if out, _ := d.Root.Try("exim4", "-C", "/etc/exim4/exim4.conf", "-bh", bad4); !strings.Contains(out, "\n550 "+history) {
+			t.Errorf("exim4 -bh %s: %s", bad4, out)
+		}
+
 		// On 465 4.98 refuses in plain text before TLS, older ones inside it.
 		mark := len(d.Log())
 		if g := d.Greet(bad4, 465); lab.Code(g) == "220" {
