@@ -3,8 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,7 +49,7 @@ goes is saved first, and the command that brings it back is printed.`,
 			Name: "add", Usage: "add a report about a host", ArgsUsage: "ADDRESS",
 			Flags: []cli.Flag{
 				dryRun,
-				&cli.Int64Flag{Name: "count", Required: true, Usage: "the `COUNT` to add"},
+				&cli.Int64Flag{Name: "count", Usage: "the `COUNT` to add, 1 or more; it must be given"},
 				&cli.StringFlag{Name: "time", Usage: "the `TIME` of the report (default: now)"},
 			},
 			Action: add,
@@ -107,16 +110,26 @@ func deleteHosts(c *cli.Context) error {
 	}
 	files := automatic(c, p, keys)
 	if len(rows) == 0 && len(files) == 0 {
-		fmt.Println("nothing to delete: the database has none of these hosts")
+		if len(keys) == 0 && c.Bool("dnsbl-listed") {
+			fmt.Println("nothing to delete: the lists deny none of the hosts")
+		} else {
+			fmt.Println("nothing to delete: the database has none of these hosts")
+		}
 		return nil
 	}
 	describe(rows, files)
 	if c.Bool("dry-run") {
 		return nil
 	}
-	if !yes && !confirmed() {
-		fmt.Println("nothing was deleted")
-		return nil
+	if !yes {
+		sure, err := confirmed(c.Context)
+		if err != nil {
+			return err
+		}
+		if !sure {
+			fmt.Println("nothing was deleted")
+			return nil
+		}
 	}
 	if len(rows) > 0 {
 		saved, err := save(p, rows)
@@ -127,11 +140,16 @@ func deleteHosts(c *cli.Context) error {
 		if err == nil || n > 0 {
 			undo := name() + " restore"
 			if p.given {
-				undo += " --database " + quoted(p.database)
-			} else if r := c.String("root"); r != "/" {
-				undo += " --root " + quoted(r)
+				full, err := filepath.Abs(p.database)
+				if err != nil {
+					return err
+				}
+				undo += " --database " + quoted(full)
 			}
-			fmt.Printf("deleted %d rows. To undo it: %s %s\n", n, undo, quoted(saved))
+			if p.platform.Root != "/" {
+				undo += " --root " + quoted(p.platform.Root)
+			}
+			fmt.Printf("deleted %s. To undo it: %s %s\n", plural(n, "row"), undo, quoted(saved))
 		} else {
 			os.Remove(saved) // nothing went, so there is nothing to bring back
 		}
@@ -177,10 +195,18 @@ func chosen(c *cli.Context, p place) ([]address.Key, error) {
 			return nil, err
 		}
 		var denied []address.Key
+		unknown, silent := 0, ""
 		for i, l := range found {
-			if l != nil && l.Deny {
+			switch {
+			case l == nil:
+			case l.Deny:
 				denied = append(denied, keys[i])
+			case len(l.Failed) > 0:
+				unknown, silent = unknown+1, strings.Join(l.Failed, ", ")
 			}
+		}
+		if unknown > 0 {
+			fmt.Fprintf(os.Stderr, "%s: %s left alone, because there was no answer from %s\n", name(), plural(unknown, "host"), silent)
 		}
 		keys = denied
 	}
@@ -221,18 +247,25 @@ func describe(rows []blacklist.Row, files []address.Key) {
 			fmt.Printf("  and %d more\n", len(hosts)-most)
 			break
 		}
-		fmt.Printf("  %s: %d rows, count %d\n", h.ip, h.rows, h.count)
+		fmt.Printf("  %s: %s, count %d\n", h.ip, plural(h.rows, "row"), h.count)
 	}
-	fmt.Printf("to delete: %d rows of %d hosts\n", len(rows), len(hosts))
+	fmt.Printf("to delete: %s of %s\n", plural(len(rows), "row"), plural(len(hosts), "host"))
 	for _, k := range files {
 		fmt.Printf("to remove: blacklist.d/%s.auto\n", k.FileName())
 	}
 }
 
-func confirmed() bool {
-	fmt.Print("delete them? [y/N] ")
-	line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-	return slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(line)))
+// confirmed asks on standard error: standard output may go into a file.
+func confirmed(ctx context.Context) (bool, error) {
+	fmt.Fprint(os.Stderr, "delete them? [y/N] ")
+	line, err := unlessInterrupted(ctx, func() (string, error) { return bufio.NewReader(os.Stdin).ReadString('\n') })
+	if err != nil {
+		fmt.Fprintln(os.Stderr) // the line that nobody ended
+	}
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+	return slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(line))), nil
 }
 
 // save writes the rows where restore finds them, before they are deleted.
@@ -262,9 +295,19 @@ func save(p place, rows []blacklist.Row) (file string, err error) {
 		if n > 1 {
 			file = fmt.Sprintf("%s-%d.json", base, n)
 		}
-		if _, err := os.Lstat(file); err != nil {
-			return file, atomicfile.Write(file, b.Bytes(), 0o600)
+		// Another delete may be at it in this very second.
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		} else if err != nil {
+			return "", err
 		}
+		f.Close()
+		if err := atomicfile.Write(file, b.Bytes(), 0o600); err != nil {
+			os.Remove(file)
+			return "", err
+		}
+		return file, nil
 	}
 }
 
@@ -286,6 +329,10 @@ func add(c *cli.Context) error {
 	if err != nil {
 		return usagef("%v", err)
 	}
+	n := c.Int64("count")
+	if n < 1 {
+		return usagef("add: --count must be given, and be 1 or more")
+	}
 	at := time.Now()
 	if s := c.String("time"); s != "" {
 		if at, err = parseTime(s, at); err != nil {
@@ -297,10 +344,14 @@ func add(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("dry-run") {
-		fmt.Printf("would add a report about %s with count %d\n", k, c.Int64("count"))
+		fmt.Printf("would add a report about %s with count %d\n", k, n)
 		return nil
 	}
-	return blacklist.Add(c.Context, p.database, k, c.Int64("count"), at)
+	if err := blacklist.Add(c.Context, p.database, k, n, at); err != nil {
+		return err
+	}
+	fmt.Printf("added a report about %s with count %d\n", k, n)
+	return nil
 }
 
 func export(c *cli.Context) (err error) {
@@ -343,7 +394,7 @@ func importRows(c *cli.Context) error {
 		defer f.Close()
 		in = f
 	}
-	rows, err := blacklist.ReadRows(in)
+	rows, err := unlessInterrupted(c.Context, func() ([]blacklist.Row, error) { return blacklist.ReadRows(in) })
 	if err != nil {
 		return fmt.Errorf("%s: %w; nothing was stored", file, err)
 	}
@@ -352,13 +403,42 @@ func importRows(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("dry-run") {
-		fmt.Printf("%d rows are sound; those that the database does not have would be stored\n", len(rows))
+		n, err := missing(c.Context, p.database, rows)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("would store %s, %d are there already\n", plural(n, "row"), len(rows)-n)
 		return nil
 	}
 	n, err := blacklist.InsertMissing(c.Context, p.database, rows)
-	if err != nil {
+	if err != nil && n > 0 {
+		return fmt.Errorf("%w; %s stored before that, and the same command stores the rest", err, plural(n, "row"))
+	} else if err != nil {
 		return err
 	}
-	fmt.Printf("%d rows stored, %d were there already\n", n, int64(len(rows))-n)
+	fmt.Printf("stored %s, %d were there already\n", plural(n, "row"), int64(len(rows))-n)
 	return nil
+}
+
+// missing counts those of the rows that the database does not have. Two equal
+// rows are two reports.
+func missing(ctx context.Context, database string, rows []blacklist.Row) (n int, err error) {
+	var ips []string
+	left := map[blacklist.Row]int{}
+	for _, r := range rows {
+		ips = append(ips, r.IP)
+		left[r]++
+	}
+	slices.Sort(ips)
+	have, err := blacklist.Rows(ctx, database, slices.Compact(ips))
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range have {
+		left[r]--
+	}
+	for _, more := range left {
+		n += max(0, more)
+	}
+	return n, nil
 }

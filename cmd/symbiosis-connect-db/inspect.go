@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -52,8 +53,11 @@ days; REPORTS are the scans that met the host, a compacted day counting once.`,
 		{
 			Name: "show", Usage: "show everything about hosts, with their offences day by day", ArgsUsage: "ADDRESS...",
 			Description: "An address may be spelled in any way; for IPv6 any address of a host's /64 will do.",
-			Flags:       []cli.Flag{threshold},
-			Action:      show,
+			Flags: append([]cli.Flag{
+				&cli.BoolFlag{Name: "dnsbl", Usage: "add what the DNS lists say"},
+				threshold,
+			}, dnsblFlags()...),
+			Action: show,
 		},
 		{
 			Name: "stats", Usage: "show the size and growth of the database, and how long Exim's lookup takes",
@@ -73,7 +77,7 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
-	for _, layout := range []string{time.DateOnly, time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04"} {
+	for _, layout := range []string{time.DateOnly, time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04"} {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t, nil
 		}
@@ -89,6 +93,9 @@ func parseNet(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		return p, usagef("--net: %q is not a network such as 192.0.2.0/24 or 2001:db8::/32", s)
+	}
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
 	}
 	return p.Masked(), nil
 }
@@ -179,6 +186,15 @@ func yesNo(b bool) string {
 	return "no"
 }
 
+// readSettings takes from Exim's configuration what decides about a host.
+func readSettings(c *cli.Context, p place) {
+	settings := map[string]string{"threshold": "SYMBIOSIS_INCIDENT_THRESHOLD"}
+	if c.Bool("dnsbl") {
+		settings["lists"], settings["score"] = "CHECK_CONNECT_IP_DNSBLS", "CHECK_CONNECT_DNSBL_THRESHOLD"
+	}
+	inForce(c, p, settings)
+}
+
 func list(c *cli.Context) error {
 	format := c.String("format")
 	if format != "table" && format != "csv" && format != "json" {
@@ -192,11 +208,7 @@ func list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	settings := map[string]string{"threshold": "SYMBIOSIS_INCIDENT_THRESHOLD"}
-	if c.Bool("dnsbl") {
-		settings["lists"], settings["score"] = "CHECK_CONNECT_IP_DNSBLS", "CHECK_CONNECT_DNSBL_THRESHOLD"
-	}
-	inForce(c, p, settings)
+	readSettings(c, p)
 	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
 	if err != nil {
 		return err
@@ -244,7 +256,7 @@ func list(c *cli.Context) error {
 		err = writeCSV(w, records, withLists)
 	default:
 		columns, tty := terminal(os.Stdout)
-		writeTable(w, records, withLists, columns, tty && os.Getenv("NO_COLOR") == "")
+		writeTable(w, records, withLists, columns, tty && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
 	}
 	if err != nil {
 		return err
@@ -403,7 +415,11 @@ func show(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	inForce(c, p, map[string]string{"threshold": "SYMBIOSIS_INCIDENT_THRESHOLD"})
+	readSettings(c, p)
+	schema, err := blacklist.DetectSchema(c.Context, p.database)
+	if err != nil {
+		return err
+	}
 	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
 	if err != nil {
 		return err
@@ -416,16 +432,22 @@ func show(c *cli.Context) error {
 	if !ok {
 		columns = 80
 	}
+	found := make([]*listed, len(keys))
+	if c.Bool("dnsbl") {
+		if found, err = askLists(c, p, keys); err != nil {
+			return err
+		}
+	}
 	w := bufio.NewWriter(os.Stdout)
 	for i, k := range keys {
-		rows, err := blacklist.History(c.Context, p.database, k)
-		if err != nil {
+		v := view{key: k, black: entries, white: white, listed: found[i], threshold: c.Int64("threshold"), columns: columns}
+		if err := v.read(c.Context, p.database, schema); err != nil {
 			return err
 		}
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		showHost(w, k, rows, entries, white, c.Int64("threshold"), columns)
+		v.write(w)
 	}
 	return w.Flush()
 }
@@ -444,43 +466,88 @@ func parseKeys(args []string) ([]address.Key, error) {
 	return keys, nil
 }
 
-func showHost(w io.Writer, k address.Key, rows []blacklist.Row, black, white firewall.Entries, threshold int64, columns int) {
-	fmt.Fprintln(w, k)
+// A view is what show shows about one host.
+type view struct {
+	key          address.Key
+	host         blacklist.Host
+	known        bool             // the database has it
+	days         map[string]int64 // counts by day; nil where the database keeps only a sum
+	lastDay      int64            // count of the last 24 hours
+	black, white firewall.Entries
+	listed       *listed // nil when the lists were not asked
+	threshold    int64
+	columns      int
+}
+
+func (v *view) read(ctx context.Context, database string, schema blacklist.Schema) error {
+	v.host = blacklist.Host{IP: v.key.String(), Key: v.key}
+	if schema == blacklist.SchemaNFTFW {
+		hosts, err := blacklist.List(ctx, database, blacklist.Filter{Net: v.key.Prefix()})
+		for _, h := range hosts {
+			if h.Key == v.key {
+				v.host, v.known = h, true
+			}
+		}
+		return err
+	}
+	rows, err := blacklist.History(ctx, database, v.key)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	v.known, v.days = true, map[string]int64{}
+	v.host.Reports = int64(len(rows))
+	v.host.First, v.host.Last = rows[0].Time(), rows[len(rows)-1].Time()
+	for _, r := range rows {
+		v.host.Count += r.Count
+		v.days[r.Time().Format(time.DateOnly)] += r.Count
+		if r.Time().After(time.Now().Add(-blacklist.Day)) {
+			v.lastDay += r.Count
+		}
+	}
+	return nil
+}
+
+func (v *view) write(w io.Writer) {
+	fmt.Fprintln(w, v.key)
 	field := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "  %-12s%s\n", name, fmt.Sprintf(format, args...))
 	}
-	h := blacklist.Host{IP: k.String(), Key: k, Reports: int64(len(rows))}
-	days := map[string]int64{}
-	var day int64
-	for _, r := range rows {
-		h.Count += r.Count
-		days[r.Time().Format(time.DateOnly)] += r.Count
-		if r.Time().After(time.Now().Add(-blacklist.Day)) {
-			day += r.Count
-		}
-	}
-	if len(rows) == 0 {
+	h := v.host
+	if !v.known {
 		field("database", "no report")
 	} else {
-		h.First, h.Last = rows[0].Time(), rows[len(rows)-1].Time()
-		field("count", "%d, in %d reports; %d in the last 24 hours", h.Count, h.Reports, day)
+		count := fmt.Sprintf("%d, in %s", h.Count, plural(h.Reports, "report"))
+		if v.days != nil {
+			count += fmt.Sprintf("; %d in the last 24 hours", v.lastDay)
+		}
+		field("count", "%s", count)
 		field("first", "%s", h.First.Format(time.DateOnly))
 		field("last", "%s UTC", h.Last.Format("2006-01-02 15:04:05"))
 	}
-	if h.Count > threshold {
-		field("connect", "denied: %d is above the threshold of %d", h.Count, threshold)
+	if h.Count > v.threshold {
+		field("connect", "denied: %d is above the threshold of %d", h.Count, v.threshold)
 	} else {
-		field("connect", "not denied for its history: %d is not above the threshold of %d", h.Count, threshold)
+		field("connect", "not denied for its history: %d is not above the threshold of %d", h.Count, v.threshold)
 	}
-	if text := newRecord(h, black, threshold).firewallText(); text != "" {
+	if text := newRecord(h, v.black, v.threshold).firewallText(); text != "" {
 		field("firewall", "blocked: %s", text)
 	} else {
 		field("firewall", "not blocked")
 	}
-	if text := newRecord(h, white, threshold).firewallText(); text != "" {
+	if text := newRecord(h, v.white, v.threshold).firewallText(); text != "" {
 		field("", "in whitelist.d: %s", text)
 	}
-	chart(w, days, columns)
+	if l := v.listed; l != nil {
+		text := "not listed"
+		switch {
+		case l.Deny:
+			text = fmt.Sprintf("denied, with a score of %d: ", l.Score) + l.text()
+		case len(l.Lists)+len(l.Failed) > 0:
+			text = fmt.Sprintf("not denied, with a score of %d: ", l.Score) + l.text()
+		}
+		field("DNS lists", "%s", text)
+	}
+	chart(w, v.days, v.columns)
 }
 
 // chart draws a bar for each day with offences, and says how many days without
@@ -503,7 +570,7 @@ func chart(w io.Writer, days map[string]int64, columns int) {
 	for _, d := range names {
 		t, _ := time.Parse(time.DateOnly, d)
 		if gap := int(t.Sub(before)/blacklist.Day) - 1; !before.IsZero() && gap > 0 {
-			fmt.Fprintf(w, "  %10s  %*s  (%d days without)\n", ":", digits, "", gap)
+			fmt.Fprintf(w, "  %10s  %*s  (%s without)\n", ":", digits, "", plural(gap, "day"))
 		}
 		before = t
 		n := days[d]
@@ -528,6 +595,9 @@ func stats(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.Worst == nil {
+		s.Worst = []blacklist.Network{} // an array for a program that reads the JSON
+	}
 	if format == "json" {
 		return writeJSON(os.Stdout, s)
 	}
@@ -550,7 +620,7 @@ func stats(c *cli.Context) error {
 	if len(s.Worst) > 0 {
 		fmt.Println("worst networks")
 		for _, n := range s.Worst {
-			fmt.Printf("  %-28s count %d, %d hosts\n", n.Net, n.Count, n.Hosts)
+			fmt.Printf("  %-28s count %d, %s\n", n.Net, n.Count, plural(n.Hosts, "host"))
 		}
 	}
 	return nil

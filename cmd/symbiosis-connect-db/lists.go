@@ -27,7 +27,7 @@ func dnsblFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "lists", Value: defaultLists, Usage: "the DNS `LISTS` to ask, separated by colons, if not CHECK_CONNECT_IP_DNSBLS in Exim's configuration in force"},
 		&cli.IntFlag{Name: "score", Value: dnsbl.DefaultThreshold, Usage: "the `SCORE` from which the lists deny a host, if not CHECK_CONNECT_DNSBL_THRESHOLD in Exim's configuration in force"},
-		&cli.DurationFlag{Name: "timeout", Value: dnsbl.DefaultTimeout, Usage: "deadline for all lists about one host"},
+		&cli.DurationFlag{Name: "timeout", Value: dnsbl.DefaultTimeout, Usage: "the longest `TIME` to wait for all lists about one host"},
 		&cli.StringSliceFlag{Name: "server", Usage: "ask the resolver at `HOST[:PORT]` instead of the system's; may be repeated"},
 	}
 }

@@ -41,6 +41,9 @@ func run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
+	if ctx.Err() != nil {
+		err = errInterrupted // however deep down it showed
+	}
 	fmt.Fprintln(os.Stderr, name()+": "+err.Error())
 	var usage usageError
 	switch {
@@ -52,6 +55,35 @@ func run(ctx context.Context, args []string) int {
 		return exitCorrupt
 	}
 	return 1
+}
+
+var errInterrupted = errors.New("interrupted: nothing is left half done")
+
+// unlessInterrupted gives what read reads from standard input, or the context's
+// error as soon as that ends: a signal does not end a read.
+func unlessInterrupted[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	var v T
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		v, err = read()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return v, err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// plural spells a number of things: 1 row, 2 rows.
+func plural[N int | int64](n N, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // A usageError is a command line that cannot be obeyed.
@@ -102,7 +134,8 @@ func app() *cli.App {
 // flagsFirst moves a command's flags before its other arguments, where the flag
 // library looks for them. Everything after "--" stays where it is.
 func flagsFirst(a *cli.App, args []string) []string {
-	if len(args) < 3 {
+	const complete = "--generate-bash-completion" // has to stay the last
+	if len(args) < 3 || args[len(args)-1] == complete {
 		return args
 	}
 	c := a.Command(args[1])
@@ -116,11 +149,11 @@ func flagsFirst(a *cli.App, args []string) []string {
 			takesValue[n] = !isBool
 		}
 	}
-	flags, rest := append([]string(nil), args[:2]...), []string(nil)
+	flags, rest := append([]string(nil), args[:2]...), []string{"--"}
 	for i := 2; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
-			rest = append(rest, args[i:]...)
+			rest = append(rest, args[i+1:]...)
 			break
 		}
 		if !strings.HasPrefix(arg, "-") || arg == "-" {
@@ -166,6 +199,9 @@ func where(c *cli.Context) (p place, found bool, err error) {
 		return p, false, err
 	}
 	if _, err := os.Stat(p.database); errors.Is(err, fs.ErrNotExist) {
+		if p.given {
+			return p, false, fmt.Errorf("%s: %w; look at --database", p.database, errNoDatabase)
+		}
 		return p, false, fmt.Errorf("%s: %w; the firewall makes it at its first scan", p.database, errNoDatabase)
 	}
 	return p, true, nil

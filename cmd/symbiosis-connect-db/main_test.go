@@ -1,10 +1,10 @@
 package main
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"symbiosis-connect-db": func() { os.Exit(run(context.Background(), os.Args)) },
+		"symbiosis-connect-db": main,
 	})
 }
 
@@ -29,17 +29,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("ROOT", "--root="+e.WorkDir+"/root")
 			// Not the clock's minute decides how long a test takes.
 			e.Setenv("NOWAIT", "--writer-minutes=")
-			for _, d := range []string{"etc/exim4/symbiosis.d/00-main", "var/lib/symbiosis", "etc/symbiosis/firewall/blacklist.d"} {
-				if err := os.MkdirAll(e.WorkDir+"/root/"+d, 0o755); err != nil {
-					return err
-				}
-			}
-			for _, f := range []string{"etc/exim4/Makefile", "etc/exim4/symbiosis.d/00-main/30-acl-definitions"} {
-				if err := os.WriteFile(e.WorkDir+"/root/"+f, nil, 0o644); err != nil {
-					return err
-				}
-			}
-			return nil
+			return layOut(e.WorkDir + "/root")
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			// sql FILE STATEMENT: as another program would. {now-3d} is a time.
@@ -89,6 +79,21 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// layOut makes root look like Symbiosis, as far as this command looks.
+func layOut(root string) error {
+	for _, d := range []string{"etc/exim4/symbiosis.d/00-main", "var/lib/symbiosis", "etc/symbiosis/firewall/blacklist.d"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, f := range []string{"etc/exim4/Makefile", "etc/exim4/symbiosis.d/00-main/30-acl-definitions"} {
+		if err := os.WriteFile(filepath.Join(root, f), nil, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // times replaces {now-3d} by seconds since 1970 at the same time of an earlier
