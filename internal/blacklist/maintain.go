@@ -29,7 +29,7 @@ type Options struct {
 
 	Now           time.Time     // the time from which ages count; zero means the clock's
 	WriterMinutes []int         // minutes of the hour at which the platform's scan starts; nil for none
-	Wait          time.Duration // longest wait for another writer to close the file; 0 means two minutes
+	Wait          time.Duration // longest wait for another writer to close the file; 0 means five minutes
 	Pause         time.Duration // least pause between two transactions; 0 means 50 ms
 	Progress      func(string)  // told what is being done, unless nil
 }
@@ -92,7 +92,7 @@ func Maintain(ctx context.Context, path string, o Options) (r Result, err error)
 		o.Now = begin
 	}
 	if o.Wait == 0 {
-		o.Wait = 2 * time.Minute
+		o.Wait = 5 * time.Minute
 	}
 	if o.Pause == 0 {
 		o.Pause = 2 * holdAim
@@ -114,17 +114,14 @@ func Maintain(ctx context.Context, path string, o Options) (r Result, err error)
 	defer unlock()
 	removeLeftovers(real)
 	defer removeLeftovers(real)
-	for try := range 5 {
+	for range 3 {
 		r, err = maintain(ctx, real, o)
-		if !errors.Is(err, errUnsteady) {
+		if !errors.Is(err, errUnsteady) || time.Since(begin) > o.Wait {
 			break
-		}
-		if err := sleep(ctx, time.Duration(try+1)*time.Second); err != nil {
-			return r, err
 		}
 	}
 	if errors.Is(err, errUnsteady) {
-		err = fmt.Errorf("%s: %w: it is written to all the time; nothing was changed, try again later", path, ErrBusy)
+		err = fmt.Errorf("%w; nothing was changed, try again later", err)
 	}
 	return r, err
 }
@@ -159,12 +156,8 @@ func maintain(ctx context.Context, path string, o Options) (Result, error) {
 	o.Progress("reading the database")
 	copied := workFile(path, "copy")
 	defer os.Remove(copied)
-	var d layout
-	h, err := snapshot(ctx, path, copied)
-	whole := err == nil
-	if errors.Is(err, errUnsteady) {
-		h, d, err = copyRows(ctx, path, copied)
-	}
+	h, err := snapshot(ctx, path, copied, o.Wait)
+	r.Paused += h.waited
 	if err != nil {
 		return r, explain(path, err)
 	}
@@ -176,7 +169,7 @@ func maintain(ctx context.Context, path string, o Options) (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	defer db.Close()
+	defer func() { db.Close() }()
 	// The check reads every page and needs a processor of its own; nothing is
 	// changed before it has passed.
 	checked := make(chan error, 1)
@@ -192,9 +185,7 @@ func maintain(ctx context.Context, path string, o Options) (Result, error) {
 	}
 	defer func() { stop(); <-checked }()
 
-	if whole {
-		d, err = layoutOf(ctx, db, "main")
-	}
+	d, err := layoutOf(ctx, db, "main")
 	var p *plan
 	if err == nil {
 		p, err = makePlan(ctx, db, d, o)
@@ -220,6 +211,11 @@ func maintain(ctx context.Context, path string, o Options) (Result, error) {
 		if !errors.Is(err, ErrBusy) {
 			return r, err
 		}
+		// The copy may have got the rows that came since.
+		db.Close()
+		if db, err = openCopy(copied); err != nil {
+			return r, err
+		}
 		// Some program keeps the file open for writing all the time and would
 		// go on writing to the old one. What can be done is done in place.
 		r.Rewritten = false
@@ -240,6 +236,10 @@ func maintain(ctx context.Context, path string, o Options) (Result, error) {
 // the file could not know about.
 func settle(ctx context.Context, path string) error {
 	if !hasJournal(path) {
+		return nil
+	}
+	// It is a killed writer's if no living one has the file open.
+	if openForWriting(path) {
 		return nil
 	}
 	db, err := openWrite(path)
@@ -270,6 +270,17 @@ func room(path string, size int64) error {
 // openCopy opens a private file that nobody writes to.
 func openCopy(path string) (*sql.DB, error) {
 	return open(path, "mode=ro&immutable=1&_cache_size=-16384")
+}
+
+// createPrivate opens a private file to write to, and makes it if it is not
+// there. What is half done after a crash is thrown away.
+func createPrivate(path string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite3", dsn(path, "mode=rwc&_journal_mode=OFF&_sync=OFF&_locking_mode=EXCLUSIVE&_cache_size=-4096"))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	return db, nil
 }
 
 func checkCopy(ctx context.Context, path string) error {
@@ -356,11 +367,12 @@ func (p *plan) countMerges(ctx context.Context, db *sql.DB) (n int64, err error)
 // rewrite does the plan's work in a new file and puts that in the place of the
 // old. It returns ErrBusy, having changed nothing, when some program does not
 // let go of the old one.
-func rewrite(ctx context.Context, path, copied string, h header, p *plan, o Options, r *Result, verdict func() error) error {
+func rewrite(ctx context.Context, path, copied string, h shot, p *plan, o Options, r *Result, verdict func() error) error {
 	o.Progress("writing a new database")
 	fresh := workFile(path, "new")
 	defer os.Remove(fresh)
-	if err := build(ctx, copied, fresh, h, p, o); err != nil {
+	rows, err := build(ctx, copied, fresh, p)
+	if err != nil {
 		if v := verdict(); v != nil {
 			return v
 		}
@@ -369,92 +381,92 @@ func rewrite(ctx context.Context, path, copied string, h header, p *plan, o Opti
 	if err := verdict(); err != nil {
 		return err
 	}
+	r.Merged = p.rows - p.prune - rows
 	if err := dress(fresh, path); err != nil {
 		return err
 	}
-	rows, err := countRows(ctx, fresh)
-	if err != nil {
-		return explain(fresh, err)
-	}
-	r.Merged = p.rows - p.prune - rows
 	if err := syncPath(fresh); err != nil {
 		return err
 	}
 	o.Progress("putting the new database in place")
-	s := swapper{path: path, fresh: fresh, counter: h.changeCounter, cookie: h.schemaCookie, maxRowid: p.maxRowid}
-	deadline := time.Now().Add(o.Wait)
-	for {
-		begin := time.Now()
-		quiet, err := awaitNoWriter(ctx, path, o.WriterMinutes, time.Until(deadline))
+	s := swapper{path: path, fresh: fresh, copied: copied, shot: h, maxRowid: p.maxRowid}
+	for begin := time.Now(); ; {
+		waiting := time.Now()
+		quiet, err := awaitNoWriter(ctx, path, o.WriterMinutes, o.Wait-time.Since(begin))
 		if err != nil {
 			return err
 		}
-		r.Paused += time.Since(begin)
+		r.Paused += time.Since(waiting)
 		if !quiet {
 			return fmt.Errorf("%s: %w", path, ErrBusy)
 		}
-		done, err := s.try(ctx)
-		if s.held > r.LongestLock {
-			r.LongestLock = s.held
+		if err := settle(ctx, path); err != nil {
+			return err
 		}
+		done, err := s.try(ctx)
+		r.LongestLock = max(r.LongestLock, s.held)
 		if done {
 			if st, serr := os.Stat(path); serr == nil {
 				r.BytesAfter = st.Size()
 			}
 			return err
 		}
-		if err != nil && !errors.Is(err, ErrBusy) {
+		if !errors.Is(err, ErrBusy) {
 			return err
 		}
-		if err := sleep(ctx, 4*tick); err != nil {
+		if err := sleep(ctx, tick); err != nil {
 			return err
 		}
 	}
 }
 
-// build writes the new file: the same table, its rows pruned and compacted and
-// in the order of their addresses, so that one host's rows share a page.
-func build(ctx context.Context, copied, fresh string, h header, p *plan, o Options) error {
-	db, err := sql.Open("sqlite3", dsn(fresh, "mode=rwc&_journal_mode=OFF&_locking_mode=EXCLUSIVE&_sync=OFF&_cache_size=-16384"))
+// build writes the new file: the same table, its rows pruned and compacted. For
+// an index they are put in the order of their addresses, so that one host's rows
+// share a page and a lookup reads few. It gives the number of rows.
+func build(ctx context.Context, copied, fresh string, p *plan) (rows int64, err error) {
+	db, err := createPrivate(fresh)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	db.SetMaxOpenConns(1)
 	defer db.Close()
-	exec := func(query string, args ...any) {
+	exec := func(query string, args ...any) (n int64) {
+		var res sql.Result
 		if err == nil {
-			_, err = db.ExecContext(ctx, query, args...)
+			res, err = db.ExecContext(ctx, query, args...)
 		}
+		if err == nil {
+			n, err = res.RowsAffected()
+		}
+		return n
 	}
 	exec("ATTACH ? AS old", dsn(copied, "mode=ro&immutable=1"))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, s := range p.layout.table {
 		exec(s)
 	}
-	// A row that is not to be summed up is a group of its own, and a group of
-	// one keeps its count as it is stored, whatever it is.
-	group := "-1 - rowid"
-	if p.compact {
-		group = "CASE WHEN " + mergeable + " THEN timestamp / 86400 ELSE -1 - rowid END"
+	const into = "INSERT INTO main." + Table + " SELECT "
+	const from = " FROM old." + Table + " NOT INDEXED WHERE NOT " + prunable
+	switch {
+	case p.compact:
+		// A row that is not to be summed up is a group of its own, and a group
+		// of one keeps its count as it is stored, whatever it is.
+		const group = "CASE WHEN " + mergeable + " THEN timestamp / 86400 ELSE -1 - rowid END"
+		rows = exec(into+"ip, max(timestamp), CASE WHEN count(*) = 1 THEN count ELSE sum(count) END"+from+
+			" GROUP BY ip, "+group+" ORDER BY ip, "+group, p.args...)
+	case p.index:
+		rows = exec(into+"ip, timestamp, count"+from+" ORDER BY ip, rowid", p.args[0])
+	default:
+		rows = exec(into+"ip, timestamp, count"+from, p.args[0])
 	}
-	exec("INSERT INTO main."+Table+" SELECT ip, max(timestamp), CASE WHEN count(*) = 1 THEN count ELSE sum(count) END"+
-		" FROM old."+Table+" WHERE NOT "+prunable+" GROUP BY ip, "+group+" ORDER BY ip, "+group, p.usedArgs()...)
 	for _, index := range p.layout.indexes {
 		exec(index)
 	}
 	if p.index {
 		exec(createIndex)
 	}
-	return err
-}
-
-func (p *plan) usedArgs() []any {
-	if p.compact {
-		return p.args
-	}
-	return p.args[:1]
+	return rows, err
 }
 
 // A layout is what there is to a database beside its rows.
@@ -534,24 +546,46 @@ func dress(fresh, old string) error {
 
 // A swapper puts the new file in the place of the old.
 type swapper struct {
-	path, fresh     string
-	counter, cookie uint32 // of the old file when it was copied
-	maxRowid        int64  // the last row that the new file has
-	held            time.Duration
+	path, fresh string
+	copied      string // the old file as it was when the new one had all that it has
+	shot        shot   // of that moment
+	maxRowid    int64  // the last row in copied
+	held        time.Duration
 }
 
-// try makes one attempt. It holds the old file with a reader's lock, so that
-// nothing is committed to it, and with a lease, which tells that nobody has it
-// open for writing; adds the rows that came since the copy was taken; and
-// renames. Other readers are not held up.
+// try makes one attempt. It adds the rows that came to the old file since it
+// was copied; then again, if more came, with a lease, which tells that nobody
+// has the file open for writing, and holds up whoever is about to; and renames.
+// Readers are not held up. It returns ErrBusy when a writer was met.
 //
 // A program that opened the old file for writing before the rename would get
 // SQLITE_READONLY_DBMOVED from then on, so the lease is asked once more just
 // before: the kernel holds such a program up in open(2) for as long as the
-// lease stands, and says so.
+// lease stands, and says so. What was added until then stays added, and the
+// next attempt has the less to do.
 func (s *swapper) try(ctx context.Context) (done bool, err error) {
+	// Without a lock and a lease, for however long it takes.
+	f, err := os.Open(s.path)
+	if err != nil {
+		return false, err
+	}
+	err = s.catchUp(ctx, f)
+	f.Close()
+	if err != nil && !errors.Is(err, ErrBusy) {
+		return false, err
+	}
 	begin := time.Now()
 	defer func() { s.held = time.Since(begin) }()
+	l, err := takeLease(s.path)
+	if err != nil {
+		return false, err
+	}
+	// Given up last: closing its descriptor drops SQLite's locks.
+	defer l.giveUp()
+	if l.busy {
+		return false, s.busy()
+	}
+	// Where there are no leases, at least nothing can be committed.
 	ro, err := openReadOnly(s.path)
 	if err != nil {
 		return false, err
@@ -561,23 +595,12 @@ func (s *swapper) try(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, explain(s.path, err)
 	}
+	defer tx.Rollback()
 	var cookie uint32
 	if err := tx.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&cookie); err != nil {
-		tx.Rollback()
 		return false, explain(s.path, err)
 	}
-	l, err := takeLease(s.path)
-	if err != nil {
-		tx.Rollback()
-		return false, err
-	}
-	// Given up last: closing its descriptor drops SQLite's locks.
-	defer l.giveUp()
-	defer tx.Rollback()
-	if l.busy {
-		return false, fmt.Errorf("%s: %w", s.path, ErrBusy)
-	}
-	if err := s.catchUp(ctx, tx, l.file, cookie); err != nil {
+	if err := s.catchUp(ctx, l.file); err != nil {
 		return false, err
 	}
 	// The journal of the last transaction is gone, but not from the disk before
@@ -587,7 +610,7 @@ func (s *swapper) try(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	if l.broken() {
-		return false, fmt.Errorf("%s: %w", s.path, ErrBusy)
+		return false, s.busy()
 	}
 	if err := os.Rename(s.fresh, s.path); err != nil {
 		return false, err
@@ -595,72 +618,90 @@ func (s *swapper) try(ctx context.Context) (done bool, err error) {
 	return true, syncPath(filepath.Dir(s.path))
 }
 
-// catchUp adds to the new file what was added to the old since the copy, and
-// syncs it. The platform commits each row by itself, so as many transactions
-// as new rows means that nothing else happened; anything else is errUnsteady,
-// and everything begins again from a new copy.
-func (s *swapper) catchUp(ctx context.Context, tx *sql.Tx, f *os.File, cookie uint32) error {
+func (s *swapper) busy() error { return fmt.Errorf("%s: %w", s.path, ErrBusy) }
+
+// catchUp adds to the new file the rows that were added to the old one, which
+// is f, and syncs it. If anything else was done to the old file it returns
+// errUnsteady, and everything begins again from a new copy. It returns ErrBusy,
+// having done nothing, when somebody writes at this moment.
+func (s *swapper) catchUp(ctx context.Context, f *os.File) error {
+	now, err := soonSteady(ctx, s.path)
+	if errors.Is(err, errUnsteady) {
+		return s.busy()
+	} else if err != nil {
+		return err
+	}
+	if now == s.shot.stamp {
+		return nil
+	}
 	h, err := readHeader(f)
+	if err != nil {
+		return explain(s.path, err)
+	}
+	c, err := os.OpenFile(s.copied, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	if h.changeCounter == s.counter && cookie == s.cookie {
-		return nil
+	defer c.Close()
+	p, err := comparePages(f, c, s.shot.pageSize, now.size)
+	if err != nil && !errors.Is(err, errUnsteady) {
+		return err
 	}
-	rows, err := tx.QueryContext(ctx, "SELECT rowid, ip, timestamp, count FROM "+Table+" WHERE rowid > ? ORDER BY rowid", s.maxRowid)
+	if after, serr := steady(s.path); serr != nil || after != now {
+		return s.busy()
+	}
 	if err != nil {
 		return explain(s.path, err)
 	}
-	defer rows.Close()
-	var added [][4]any
-	for rows.Next() {
-		var v [4]any
-		if err := rows.Scan(&v[0], &v[1], &v[2], &v[3]); err != nil {
-			return explain(s.path, err)
-		}
-		added = append(added, v)
+	if h.schemaCookie != s.shot.schemaCookie || h.pageSize != s.shot.pageSize {
+		return fmt.Errorf("%s: %w: its schema was changed", s.path, errUnsteady)
 	}
-	if err := rows.Err(); err != nil {
+	root, err := s.root(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.onlyAppends(root, s.maxRowid); err != nil {
 		return explain(s.path, err)
 	}
-	if cookie != s.cookie || h.changeCounter-s.counter != uint32(len(added)) {
-		return errUnsteady
+	if err := p.apply(); err != nil {
+		return err
 	}
-	if err := appendRows(ctx, s.fresh, added); err != nil {
-		return explain(s.fresh, err)
+	if err := s.appendRows(ctx); err != nil {
+		return err
 	}
-	if n := len(added); n > 0 {
-		s.maxRowid = added[n-1][0].(int64)
-	}
-	s.counter = h.changeCounter
+	s.shot.header, s.shot.stamp = h, now
 	return syncPath(s.fresh)
 }
 
-// appendRows adds rows, whose rowids come first, to a private file, and closes
-// it: a lock that it held would lie on the database after the rename.
-func appendRows(ctx context.Context, fresh string, rows [][4]any) error {
-	db, err := sql.Open("sqlite3", dsn(fresh, "mode=rw&_journal_mode=OFF&_locking_mode=EXCLUSIVE&_sync=OFF"))
-	if err != nil {
-		return err
-	}
-	db.SetMaxOpenConns(1)
-	for _, v := range rows {
-		if _, err := db.ExecContext(ctx, "INSERT INTO "+Table+" VALUES (?, ?, ?)", v[1:]...); err != nil {
-			db.Close()
-			return err
-		}
-	}
-	return db.Close()
-}
-
-func countRows(ctx context.Context, private string) (n int64, err error) {
-	db, err := openCopy(private)
+func (s *swapper) root(ctx context.Context) (page int64, err error) {
+	db, err := openCopy(s.copied)
 	if err != nil {
 		return 0, err
 	}
 	defer db.Close()
-	err = db.QueryRowContext(ctx, "SELECT count(*) FROM "+Table).Scan(&n)
-	return n, err
+	err = db.QueryRowContext(ctx, "SELECT rootpage FROM sqlite_master WHERE type = 'table' AND lower(name) = '"+Table+"'").Scan(&page)
+	return page, explain(s.copied, err)
+}
+
+// appendRows adds to the new file the rows that the copy has beyond maxRowid,
+// and closes it: a lock that it held would lie on the database after the rename.
+func (s *swapper) appendRows(ctx context.Context) error {
+	db, err := createPrivate(s.fresh)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, "ATTACH ? AS old", dsn(s.copied, "mode=ro&immutable=1")); err != nil {
+		return explain(s.copied, err)
+	}
+	if _, err := db.ExecContext(ctx, "INSERT INTO main."+Table+" SELECT ip, timestamp, count FROM old."+Table+
+		" NOT INDEXED WHERE rowid > ? ORDER BY rowid", s.maxRowid); err != nil {
+		return explain(s.fresh, err)
+	}
+	if err := db.QueryRowContext(ctx, "SELECT coalesce(max(rowid), 0) FROM old."+Table).Scan(&s.maxRowid); err != nil {
+		return explain(s.copied, err)
+	}
+	return db.Close()
 }
 
 func syncPath(path string) error {

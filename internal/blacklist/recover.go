@@ -50,7 +50,7 @@ func Recover(ctx context.Context, path string, dryRun bool) (rec Recovery, err e
 	defer removeLeftovers(real)
 	settle(ctx, real) // if it fails, the damage is in what is read below
 	copied, fresh := workFile(real, "copy"), workFile(real, "new")
-	h, err := snapshot(ctx, real, copied)
+	h, err := snapshot(ctx, real, copied, editWait)
 	if err != nil {
 		return rec, fmt.Errorf("%w; when nothing of it can be read, move %s away: the platform makes a new one at its next scan",
 			explain(path, err), path)

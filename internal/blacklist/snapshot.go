@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -134,37 +133,143 @@ func readHeader(r io.ReaderAt) (header, error) {
 	return h, nil
 }
 
+// A shot is what is known of the file at the moment of which a copy has it.
+type shot struct {
+	header
+	stamp
+	waited time.Duration // for writers
+}
+
 // snapshot copies the database at path, whose last element is no link, to the
 // new file to without taking a lock: it copies, asks whether the file was
-// written to meanwhile, and begins again if so. It gives up with errUnsteady.
-func snapshot(ctx context.Context, path, to string) (h header, err error) {
+// written to meanwhile, and if so reads it again. Of a file that is written to
+// again and again it has a copy that is nearly right by then, and puts that
+// right during a pause of the writer, who is held up by a lease if it comes
+// back just then. It waits for such a pause for as long as wait, and gives up
+// with errUnsteady.
+func snapshot(ctx context.Context, path, to string, wait time.Duration) (s shot, err error) {
 	src, err := os.Open(path)
 	if err != nil {
-		return h, err
+		return s, err
 	}
 	defer src.Close()
-	for try := range 3 {
+	rest := func(d time.Duration) error {
+		s.waited += d
+		return sleep(ctx, d)
+	}
+	copied := false
+	for try := range 4 {
 		if try > 0 {
-			if err := sleep(ctx, time.Duration(try)*4*tick); err != nil {
-				return h, err
+			if err := rest(time.Duration(try) * 2 * tick); err != nil {
+				return s, err
 			}
 		}
-		before, err := steady(path)
-		if errors.Is(err, errUnsteady) {
-			continue
-		} else if err != nil {
-			return h, err
+		before, berr := steady(path)
+		if berr != nil && !errors.Is(berr, errUnsteady) {
+			return s, berr
 		}
-		if err := copyTo(to, src); err != nil {
-			return h, err
+		if berr != nil && try == 0 {
+			continue // it is as a rule steady a moment later
 		}
-		h, err = readHeader(src)
-		after, serr := steady(path)
-		if serr == nil && after == before {
-			return h, err
+		if copied {
+			err = mendFrom(to, src)
+		} else {
+			err = copyTo(to, src)
+		}
+		if err != nil {
+			return s, err
+		}
+		copied = true
+		s.header, err = readHeader(src)
+		after, aerr := steady(path)
+		if berr == nil && aerr == nil && after == before {
+			s.stamp = before
+			return s, err
 		}
 	}
-	return h, errUnsteady
+	for begin := time.Now(); time.Since(begin) < wait; {
+		if ok, err := awaitNoWriter(ctx, path, nil, wait-time.Since(begin)); err != nil || !ok {
+			return s, errors.Join(err, errUnsteady)
+		}
+		ok, err := s.underLease(ctx, path, to)
+		if err != nil || ok {
+			s.waited += time.Since(begin)
+			return s, err
+		}
+		if err := sleep(ctx, tick); err != nil {
+			return s, err
+		}
+	}
+	return s, errUnsteady
+}
+
+// underLease mends the copy while no other program can open the file for
+// writing. It reports whether that was so.
+func (s *shot) underLease(ctx context.Context, path, to string) (bool, error) {
+	l, err := takeLease(path)
+	if err != nil {
+		return false, err
+	}
+	defer l.giveUp()
+	if !l.granted {
+		return false, nil
+	}
+	if s.stamp, err = soonSteady(ctx, path); err != nil {
+		return false, ignoreUnsteady(err)
+	}
+	if err := mendFrom(to, l.file); err != nil {
+		return false, err
+	}
+	if s.header, err = readHeader(l.file); err != nil {
+		return false, err
+	}
+	// The kernel takes a lease away after a while (45 s).
+	after, err := steady(path)
+	return err == nil && after == s.stamp, ignoreUnsteady(err)
+}
+
+func ignoreUnsteady(err error) error {
+	if errors.Is(err, errUnsteady) {
+		return nil
+	}
+	return err
+}
+
+// soonSteady is steady for a file that nobody writes to now, but somebody may
+// have written to a moment ago.
+func soonSteady(ctx context.Context, path string) (stamp, error) {
+	s, err := steady(path)
+	for range 2 {
+		if !errors.Is(err, errUnsteady) {
+			break
+		}
+		if err := sleep(ctx, tick); err != nil {
+			return s, err
+		}
+		s, err = steady(path)
+	}
+	return s, err
+}
+
+// mendFrom makes the copy to equal to src.
+func mendFrom(to string, src *os.File) error {
+	dst, err := os.OpenFile(to, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	h, err := readHeader(src)
+	if err != nil {
+		return err
+	}
+	st, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	if err := mend(src, dst, h.pageSize, st.Size()); err != nil {
+		return fmt.Errorf("copy the database to %s: %w", to, err)
+	}
+	return dst.Close()
 }
 
 // copyTo makes to a copy of src that only its owner can read, sharing the
@@ -185,119 +290,4 @@ func copyTo(to string, src *os.File) error {
 		}
 	}
 	return dst.Close()
-}
-
-// copyRows makes the new file to a copy of the database at path when snapshot
-// has given up, because the file is written to all the time: it reads the rows
-// that there are at the beginning in short steps, each under SQLite's lock for
-// readers for about as long as some of Exim's lookups. Damage in the table is
-// an error; an index is not read but made anew.
-func copyRows(ctx context.Context, path, to string) (h header, d layout, err error) {
-	// The descriptor is opened before and closed after the connection: see
-	// takeLease.
-	f, err := os.Open(path)
-	if err != nil {
-		return h, d, err
-	}
-	defer f.Close()
-	src, err := openReadOnly(path)
-	if err != nil {
-		return h, d, err
-	}
-	defer src.Close()
-	var maxRowid int64
-	begin, err := src.BeginTx(ctx, nil)
-	if err != nil {
-		return h, d, err
-	}
-	defer begin.Rollback()
-	if err := writable(ctx, begin); err != nil {
-		return h, d, err
-	}
-	others, err := otherObjects(ctx, begin)
-	if err != nil {
-		return h, d, err
-	}
-	if others > 0 {
-		return h, d, errUnsteady
-	}
-	if err := begin.QueryRowContext(ctx, "SELECT coalesce(max(rowid), 0) FROM "+Table).Scan(&maxRowid); err != nil {
-		return h, d, err
-	}
-	if h, err = readHeader(f); err != nil {
-		return h, d, err
-	}
-	if d, err = layoutOf(ctx, begin, "main"); err != nil {
-		return h, d, err
-	}
-	if err := begin.Rollback(); err != nil {
-		return h, d, err
-	}
-
-	os.Remove(to)
-	dst, err := sql.Open("sqlite3", dsn(to, "mode=rwc&_journal_mode=OFF&_locking_mode=EXCLUSIVE&_sync=OFF&_cache_size=-16384"))
-	if err != nil {
-		return h, d, err
-	}
-	defer dst.Close()
-	dst.SetMaxOpenConns(1)
-	for _, s := range d.table {
-		if _, err := dst.ExecContext(ctx, s); err != nil {
-			return h, d, err
-		}
-	}
-	const step, many = 2000, 50
-	insert := "INSERT INTO " + Table + " (rowid, ip, timestamp, count) VALUES (?,?,?,?)"
-	bulk := insert + strings.Repeat(",(?,?,?,?)", many-1)
-	tx, err := dst.BeginTx(ctx, nil)
-	if err != nil {
-		return h, d, err
-	}
-	defer tx.Rollback()
-	st, err := tx.PrepareContext(ctx, bulk)
-	if err != nil {
-		return h, d, err
-	}
-	defer st.Close()
-	last := int64(-1 << 63)
-	for {
-		rows, err := src.QueryContext(ctx, "SELECT rowid, ip, timestamp, count FROM "+Table+" WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT ?",
-			last, maxRowid, step)
-		if err != nil {
-			return h, d, err
-		}
-		part := make([]any, 0, 4*step)
-		for rows.Next() {
-			var v [4]any
-			if err := rows.Scan(&v[0], &v[1], &v[2], &v[3]); err != nil {
-				rows.Close()
-				return h, d, err
-			}
-			part = append(part, v[:]...)
-		}
-		rows.Close() // the lock ends here
-		if err := rows.Err(); err != nil {
-			return h, d, err
-		}
-		if len(part) == 0 {
-			break
-		}
-		last = part[len(part)-4].(int64)
-		for len(part) >= 4*many {
-			if _, err := st.ExecContext(ctx, part[:4*many]...); err != nil {
-				return h, d, err
-			}
-			part = part[4*many:]
-		}
-		for ; len(part) > 0; part = part[4:] {
-			if _, err := tx.ExecContext(ctx, insert, part[:4]...); err != nil {
-				return h, d, err
-			}
-		}
-	}
-	st.Close()
-	if err := tx.Commit(); err != nil {
-		return h, d, err
-	}
-	return h, d, nil
 }
