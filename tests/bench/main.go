@@ -127,7 +127,7 @@ func run() (code int) {
 	flag.StringVar(&b.suite, "suite", lab.DefaultSuite, "Debian `release` whose Exim is measured")
 	flag.StringVar(&rows, "rows", "10000,1000000,10000000", "`sizes` of the count database")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds in which the alternatives take turns")
-	flag.DurationVar(&b.flood, "flood", 10*time.Second, "how long an attack lasts")
+	flag.DurationVar(&b.flood, "flood", 30*time.Second, "how long an attack lasts")
 	flag.IntVar(&b.bots, "bots", 64, "connections that an attack keeps open at once")
 	flag.IntVar(&b.logMiB, "log", 128, "`MiB` of log to search")
 	flag.StringVar(&keep, "databases", "", "`directory` in which the databases are kept for the next run")
