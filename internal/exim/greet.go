@@ -199,6 +199,13 @@ func (p *Proof) Greet(ctx context.Context, host netip.Addr, port int, limit time
 	return s
 }
 
+// Expand gives what Exim makes of a string at run time, with "exim4 -be". A
+// string that does not expand gives Exim's words instead.
+func (p *Proof) Expand(ctx context.Context, text string, limit time.Duration) (string, error) {
+	out, err := p.x.run(ctx, limit, "/usr/sbin/exim4", "-C", p.x.Inside(p.conf), "-be", text)
+	return oneLine(out), err
+}
+
 // Hosts that are innocent beyond doubt: root name servers. They are public
 // addresses, so no rule for private networks lets them past, they send no
 // mail, and a list that names them names everybody.

@@ -153,3 +153,28 @@ func Uncomment(data []byte, prefix string) []byte {
 	}
 	return bytes.Join(lines, nil)
 }
+
+// Mark puts each setting of the main option in a snippet in or out of use. A
+// line that starts with prefix counts as what follows it. For each setting mark
+// tells what to put before its physical lines, "" for nothing: it is given the
+// setting's number, from 0, and whether it had prefix before it.
+func Mark(data []byte, option, prefix string, mark func(n int, had bool) string) []byte {
+	lines := splitLines(data)
+	had := make([]bool, len(lines))
+	for i, l := range lines {
+		lines[i], had[i] = bytes.CutPrefix(l, []byte(prefix))
+	}
+	found, _ := logicalLines(lines)
+	n := 0
+	for _, l := range found {
+		if !sets(l.text, option) {
+			continue
+		}
+		m := mark(n, had[l.first])
+		for i := l.first; i < l.end && m != ""; i++ {
+			lines[i] = append([]byte(m), lines[i]...)
+		}
+		n++
+	}
+	return bytes.Join(lines, nil)
+}

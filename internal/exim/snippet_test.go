@@ -2,6 +2,7 @@ package exim
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -90,5 +91,24 @@ func TestLocate(t *testing.T) {
 		if snippet != x.SnippetDir+"/00-main/"+name || string(rune('0'+at)) != n {
 			t.Errorf("line %d is %s:%d; want %s", i+1, snippet, at, want)
 		}
+	}
+}
+
+func TestMark(t *testing.T) {
+	in := "a = 1\n#p# log_selector = +x \\\n#p#   +y\nlog_selector = +z\n#p# log_selector = +w\n# log_selector = +v\n#p# b = 2\n"
+	var asked []bool
+	got := Mark([]byte(in), "log_selector", "#p# ", func(n int, had bool) string {
+		if n != len(asked) {
+			t.Errorf("number %d comes as number %d", n, len(asked))
+		}
+		asked = append(asked, had)
+		return []string{"#", "", "#p# "}[n]
+	})
+	want := "a = 1\n#log_selector = +x \\\n#  +y\nlog_selector = +z\n#p# log_selector = +w\n# log_selector = +v\nb = 2\n"
+	if string(got) != want {
+		t.Errorf("Mark gives\n%s\nwant\n%s", got, want)
+	}
+	if want := []bool{true, false, true}; !slices.Equal(asked, want) {
+		t.Errorf("which were out of use: %v; want %v", asked, want)
 	}
 }

@@ -75,8 +75,9 @@ const staleAfter = 7 * 24 * time.Hour
 
 // The time that programs and lists have to answer in.
 const (
-	helperDeadline = 10 * time.Second
-	listsDeadline  = 4 * time.Second
+	helperDeadline    = 10 * time.Second
+	listsDeadline     = 4 * time.Second
+	handshakeDeadline = 20 * time.Second
 )
 
 // doctor collects findings.
@@ -128,11 +129,12 @@ func Check(ctx context.Context, opt Options) ([]Finding, error) {
 		d.daemon()
 		d.values()
 		d.logging()
-		d.smoke(work)
+		resolves := d.runTime(work)
+		d.tls()
 		d.files()
 		d.database()
 		d.helper()
-		d.lists()
+		d.lists(resolves)
 	}
 	d.patterns()
 	d.clock()
@@ -217,16 +219,20 @@ func (d *doctor) snippets() {
 			}
 		}
 	}
-	switch {
-	case len(missing) > 0:
-		d.warn("snippets", "if this was not meant: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss "+d.Package,
-			"switched off, because the file is gone: %s", strings.Join(sorted(missing), ", "))
-	case len(edited) > 0:
-		d.warn("snippets", "put your values into 00-main/22-connect-check-local instead, which no upgrade touches",
-			"edited: %s", strings.Join(sorted(edited), ", "))
-	case len(waiting) > 0:
-		d.warn("snippets", "compare them with yours, then delete them", "a newer version waits: %s", strings.Join(sorted(waiting), ", "))
-	case len(shipped) > 0:
+	before := len(d.found)
+	for _, c := range []struct {
+		names        []string
+		what, remedy string
+	}{
+		{missing, "switched off, because the file is gone", "if this was not meant: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss " + d.Package},
+		{edited, "edited", "put your values into 00-main/22-connect-check-local instead, which no upgrade touches"},
+		{waiting, "a newer version waits", "compare them with yours, then delete them"},
+	} {
+		if len(c.names) > 0 {
+			d.warn("snippets", c.remedy, "%s: %s", c.what, strings.Join(sorted(c.names), ", "))
+		}
+	}
+	if len(shipped) > 0 && len(d.found) == before {
 		d.ok("snippets", "as the package ships them")
 	}
 
@@ -363,6 +369,7 @@ func (d *doctor) values() {
 
 func (d *doctor) logging() {
 	value, err := d.exim.Option(d.ctx, d.exim.Config(), logSelector)
+	value = strings.Join(strings.Fields(value), " ") // the macros in it leave gaps
 	switch {
 	case err != nil:
 		d.fail("logging", d.build(), "%v", err)
@@ -373,12 +380,13 @@ func (d *doctor) logging() {
 	}
 }
 
-// smoke imagines innocent hosts at the door of the configuration in force.
-func (d *doctor) smoke(work string) {
+// runTime asks the configuration in force what no look at it can tell: whether
+// innocent hosts get in at its door, and whether it finds names in DNS.
+func (d *doctor) runTime(work string) (resolves bool) {
 	p, err := d.exim.NewProof(d.ctx, d.exim.Config(), work)
 	if err != nil {
 		d.fail("door", d.build(), "%v", err)
-		return
+		return true
 	}
 	defer p.Close()
 	bad := 0
@@ -392,6 +400,32 @@ func (d *doctor) smoke(work string) {
 	}
 	if bad == 0 {
 		d.ok("door", "an innocent host is greeted on ports 25, 465 and 587, over IPv4 and IPv6")
+	}
+	// That there is no such name is an answer too.
+	host := exim.Innocent()[0][0]
+	said, err := p.Expand(d.ctx, "${lookup dnsdb{defer_strict,ptr="+host.String()+"}{found}{none}}", helperDeadline)
+	if err != nil || strings.Contains(said, "DEFER") {
+		d.fail("resolver", "see that a server named in /etc/resolv.conf runs and answers: apt-get install unbound gives one of your own",
+			"Exim gets no answer from DNS: mail to others waits, names of hosts are not found and DNS lists are not asked")
+		return false
+	}
+	return true
+}
+
+// tls tries what no imagined session can: a handshake with the running Exim.
+// Where it fails, nobody can log in.
+func (d *doctor) tls() {
+	const port = 465
+	err := d.exim.Handshake(d.ctx, d.exim.Config(), port, handshakeDeadline)
+	switch {
+	case err == nil:
+		d.ok("tls", "Exim makes TLS connections on port %d", port)
+	case errors.Is(err, exim.ErrNotTried):
+	case errors.Is(err, syscall.ECONNREFUSED):
+		d.warn("tls", "see daemon_smtp_ports and local_interfaces, then: service exim4 restart", "Exim does not listen on port %d: %v", port, err)
+	default:
+		d.fail("tls", fmt.Sprintf("run: grep TLS /var/log/exim4/mainlog; the files that tls_certificate and tls_privatekey name must be whole, and %s must be able to read them", d.user.Name),
+			"Exim makes no TLS connection on port %d, so nobody can log in: %v", port, err)
 	}
 }
 
@@ -528,39 +562,78 @@ func (d *doctor) helper() {
 	}
 }
 
-// lists asks every DNS list for the entries that RFC 5782 has for this.
-func (d *doctor) lists() {
+// lists asks every DNS list for the entries that RFC 5782 has for this, unless
+// there is nobody to ask.
+func (d *doctor) lists(resolves bool) {
 	var all []dnsbl.List
+	macro := map[string]string{} // by zone: where it is named
 	for _, name := range []string{"CHECK_CONNECT_IP_DNSBLS", "CHECK_SUBMISSION_IP_DNSBLS"} {
 		lists, err := dnsbl.ParseLists(d.macros[name])
 		if err != nil {
 			d.fail("lists", "mend "+name+" and "+d.build(), "%s: %v", name, err)
 		}
+		for _, l := range lists {
+			if zone := l.DisplayName(); macro[zone] == "" {
+				macro[zone] = name
+			}
+		}
 		all = append(all, lists...)
 	}
+	if !resolves {
+		return // that was told
+	}
 	if len(all) == 0 {
+		d.ok("resolver", "answers")
 		d.ok("lists", "no DNS list is asked")
 		return
 	}
 	health, err := dnsbl.CheckHealth(d.ctx, all, dnsbl.Options{Timeout: listsDeadline, ResolvConf: filepath.Join(d.Root, "etc/resolv.conf")})
 	if err != nil {
-		d.fail("lists", "mend /etc/resolv.conf", "%v", err)
+		d.fail("resolver", "mend /etc/resolv.conf", "%v", err)
 		return
 	}
+	if suspect := suspectResolver(health); suspect != "" {
+		d.warn("resolver", "let /etc/resolv.conf name a resolver of your own: apt-get install unbound", "not one of %d DNS lists answers as a list does, so it will not be the lists: %s", len(health), suspect)
+		return
+	}
+	d.ok("resolver", "answers")
 	for _, h := range health {
 		notes := ""
 		if len(h.Notes) > 0 {
 			notes = " (" + strings.Join(h.Notes, "; ") + ")"
 		}
+		// What to do stands in Problem; this is how.
+		how := fmt.Sprintf("%s in 00-main/22-connect-check-local says which lists are asked; after a change %s", macro[h.Zone], d.build())
 		switch {
 		case h.OK():
 			d.ok("lists", "%s answers as it should%s", h.Zone, notes)
 		case h.Condition == dnsbl.ListsEveryone:
-			d.fail("lists", "take "+h.Zone+" out of the lists at once", "%s %s: %s", h.Zone, h.Condition, h.Problem)
+			d.fail("lists", how, "%s %s: %s", h.Zone, h.Condition, h.Problem)
 		default:
-			d.warn("lists", "until then it counts for nothing; take it out of the lists if it stays so", "%s %s: %s%s", h.Zone, h.Condition, h.Problem, notes)
+			d.warn("lists", how, "%s counts for nothing now, %s: %s%s", h.Zone, h.Condition, h.Problem, notes)
 		}
 	}
+}
+
+// suspectResolver tells how the lists do where none is alive and none does
+// harm. Several do not go at once: what they have in common is whom they were
+// asked through. It gives "" for a single list.
+func suspectResolver(health []dnsbl.Health) string {
+	zones := map[string][]string{}
+	for _, h := range health {
+		if h.OK() || h.Condition == dnsbl.ListsEveryone {
+			return ""
+		}
+		zones[h.Condition.String()] = append(zones[h.Condition.String()], h.Zone)
+	}
+	if len(health) < 2 {
+		return ""
+	}
+	var all []string
+	for _, condition := range sortedKeys(zones) {
+		all = append(all, condition+": "+strings.Join(zones[condition], ", "))
+	}
+	return strings.Join(all, "; ")
 }
 
 // patterns looks at the firewall's pattern file.
@@ -605,8 +678,29 @@ func (d *doctor) patterns() {
 			d.warn(topic, "mend the line", "%s: %v", d.patternFile(), err)
 			return
 		}
-		d.ok(topic, "installed in %s", d.patternFile())
+		if d.otherPatterns(ours) == 0 {
+			d.ok(topic, "installed in %s", d.patternFile())
+		}
 	}
+}
+
+// otherPatterns looks for lines in the other pattern files that count what ours
+// count. The setup tool does not touch those files.
+func (d *doctor) otherPatterns(ours []byte) (found int) {
+	paths, _ := filepath.Glob(filepath.Join(filepath.Dir(d.patternFile()), "*.patterns"))
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil || path == d.patternFile() {
+			continue
+		}
+		_, superseded, err := patterns.Install(data, ours)
+		if err != nil || len(superseded) == 0 {
+			continue
+		}
+		found++
+		d.warn("patterns", "comment it out", "%s:%d is in use beside ours, which supersedes it: %s", path, superseded[0].Line, superseded[0].Why)
+	}
+	return found
 }
 
 // clock asks the kernel whether something keeps the clock right: counts and
@@ -692,6 +786,6 @@ func sorted(names []string) []string {
 	return names
 }
 
-func sortedKeys(m map[string]string) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	return slices.Sorted(maps.Keys(m))
 }

@@ -77,6 +77,10 @@ func TestCheck(t *testing.T) {
 		d.List(t, zone, "127.0.0.2", "127.0.0.2", "test entry")
 		d.List(t, zone, "::ffff:7f00:2", "127.0.0.2", "test entry")
 	}
+	// Exim asks for this machine's own name each time it is started.
+	host, err := os.Hostname()
+	must(t, err)
+	r.Append("etc/hosts", "127.0.0.1 "+host+"\n::1 "+host+"\n")
 	opt, _ := options(t, r)
 	must(t, Apply(context.Background(), opt))
 	now := time.Now().Unix()
@@ -86,7 +90,7 @@ func TestCheck(t *testing.T) {
 	db := r.Path("var/lib/symbiosis/firewall-blacklist-count.db")
 	sh(t, "sh", "-c", "sqlite3 "+db+" < "+r.Path("tmp/make.sql"))
 	must(t, os.Remove(r.Path("tmp/make.sql")))
-	lab.StartExim(t, r, n)
+	e := lab.StartExim(t, r, n)
 
 	// In the server's namespace, where the resolver is.
 	check := func() []Finding {
@@ -120,8 +124,11 @@ func TestCheck(t *testing.T) {
 	topics := map[string]bool{}
 	for _, f := range all {
 		topics[f.Topic] = true
+		if strings.Contains(f.Text, "  ") || strings.Contains(f.Text, "\n") {
+			t.Errorf("not one neat line: %+v", f)
+		}
 	}
-	for _, topic := range []string{"platform", "configuration", "snippets", "build", "daemon", "values", "logging", "door", "files", "database", "helper", "lists", "patterns", "clock", "cron"} {
+	for _, topic := range []string{"platform", "configuration", "snippets", "build", "daemon", "values", "logging", "door", "tls", "resolver", "files", "database", "helper", "lists", "patterns", "clock", "cron"} {
 		if !topics[topic] {
 			t.Errorf("nothing is said about %s", topic)
 		}
@@ -135,6 +142,21 @@ func TestCheck(t *testing.T) {
 	}
 	whitelist := r.Path("etc/exim4/whitelist_connect_hosts")
 	rule := r.Snippet("10-acl/10-acl-check-connect/60-check-dnsbls")
+	t.Run("one snippet gone and one edited", func(t *testing.T) {
+		undo := keepFiles(t, r)
+		defer undo()
+		must(t, os.Remove(rule))
+		r.Append("etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/50-ratelimit", "# mine\n")
+		said := ""
+		for _, f := range check() {
+			said += f.Text + "\n"
+		}
+		for _, want := range []string{"switched off, because the file is gone: 10-acl/10-acl-check-connect/60-check-dnsbls", "edited: 10-acl/10-acl-check-connect/50-ratelimit"} {
+			if !strings.Contains(said, want) {
+				t.Errorf("%q is not said in\n%s", want, said)
+			}
+		}
+	})
 	for _, c := range []struct {
 		name, topic string
 		level       Level
@@ -152,6 +174,29 @@ func TestCheck(t *testing.T) {
 			d.Behave("world.example", lab.AlwaysA("127.0.0.2"))
 			t.Cleanup(func() { d.Behave("world.example", nil) })
 			local(t, "CHECK_CONNECT_IP_DNSBLS == world.example=127.0.0.2")
+		}},
+		{"lists that are all gone", "resolver", WARN, "not one of 2 DNS lists answers as a list does, so it will not be the lists: dead: gone.example, lost.example", func(t *testing.T) {
+			local(t, "CHECK_CONNECT_IP_DNSBLS == gone.example=127.0.0.2 : lost.example")
+		}},
+		{"a list that is gone among others", "lists", WARN, "gone.example", func(t *testing.T) {
+			local(t, "CHECK_CONNECT_IP_DNSBLS == gone.example : zen.spamhaus.org")
+		}},
+		{"a silent resolver", "resolver", FAIL, "no answer from DNS", func(t *testing.T) {
+			d.Behave(".", lab.Silent)
+			t.Cleanup(func() { d.Behave(".", nil) })
+		}},
+		{"a failing resolver", "resolver", FAIL, "no answer from DNS", func(t *testing.T) {
+			d.Behave(".", lab.Rcode(2)) // SERVFAIL
+			t.Cleanup(func() { d.Behave(".", nil) })
+		}},
+		{"a key for root only", "tls", FAIL, "no TLS connection on port 465", func(t *testing.T) {
+			// Exim may hold on to a key that it has read when it was started.
+			must(t, os.Chmod(r.Path("etc/ssl/ssl.key"), 0o600))
+			e.Restart()
+			t.Cleanup(func() {
+				must(t, os.Chmod(r.Path("etc/ssl/ssl.key"), 0o640))
+				e.Restart()
+			})
 		}},
 		{"everyone refused", "door", FAIL, "550", func(t *testing.T) {
 			d.Behave("world.example", lab.AlwaysA("127.0.0.2"))
@@ -196,6 +241,9 @@ func TestCheck(t *testing.T) {
 		{"a superseded pattern", "patterns", WARN, "supersedes", func(t *testing.T) {
 			r.Append("etc/symbiosis/firewall/patterns.d/exim4.patterns", `\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.$`+"\n")
 		}},
+		{"a superseded pattern in another file", "patterns", WARN, "mine.patterns:3 is in use beside ours", func(t *testing.T) {
+			r.Write("etc/symbiosis/firewall/patterns.d/mine.patterns", "file = /var/log/exim4/mainlog\n\n"+`\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.$`+"\n", 0o644)
+		}},
 		{"no cron job", "cron", WARN, "not there", func(t *testing.T) { must(t, os.Remove(r.Path("etc/cron.d/symbiosis-connect-acl"))) }},
 		{"a bad setting", "settings", FAIL, "write yes or no", func(t *testing.T) {
 			r.Write("etc/default/symbiosis-connect-acl", "CONNECT_ACL_PATTERNS=perhaps\n", 0o644)
@@ -209,9 +257,18 @@ func TestCheck(t *testing.T) {
 			undo := keepFiles(t, r)
 			defer undo()
 			c.breaks(t)
-			f := worst(check(), c.topic)
+			all := check()
+			f := worst(all, c.topic)
 			if f.Level != c.level || !strings.Contains(f.Text, c.text) || f.Remedy == "" {
 				t.Errorf("%+v; want %s with %q and a remedy", f, c.level, c.text)
+			}
+			for _, other := range all {
+				if c.topic == "resolver" && other.Topic == "lists" {
+					t.Errorf("beside the resolver a list is blamed: %+v", other)
+				}
+				if take := "take it out"; strings.Count(other.Text+other.Remedy, take) > 1 {
+					t.Errorf("%q is said more than once: %+v", take, other)
+				}
 			}
 		})
 	}

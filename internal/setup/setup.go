@@ -11,10 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -311,12 +313,13 @@ func find(opt Options) (p platform.Platform, found bool, err error) {
 	return p, err == nil, err
 }
 
-// A Change is one file as it is and as apply wants it. Old is nil where there
-// is no file, New where it is to be removed.
+// A Change is one file as it is and as apply or remove wants it. Old is nil
+// where there is no file, New where it is to be removed.
 type Change struct {
 	Step     string
 	Path     string
 	Old, New []byte
+	done     string // what to say when it is made, "" when it is not worth a word
 }
 
 // plan is what apply is about to do to files, and the state after it.
@@ -358,9 +361,10 @@ func (r *run) plan(ctx context.Context) (plan, error) {
 	return pl, r.planPatterns(&pl)
 }
 
-func (pl *plan) add(step, path string, old, new []byte) {
+// add plans a change, if it is one; done says what was done to the file.
+func (pl *plan) add(step, path string, old, new []byte, done string) {
 	if (old == nil) != (new == nil) || !bytes.Equal(old, new) {
-		pl.changes = append(pl.changes, Change{step, path, old, new})
+		pl.changes = append(pl.changes, Change{step, path, old, new, done})
 	}
 }
 
@@ -436,7 +440,7 @@ func (r *run) planLogging(ctx context.Context, pl *plan) error {
 		}
 		if !bytes.Equal(wanted, content[path]) {
 			changed = true
-			pl.add("log_selector", path, content[path], wanted)
+			pl.add("log_selector", path, content[path], wanted, "log_selector taken over from "+path)
 		}
 	}
 	value := recorded
@@ -448,10 +452,12 @@ func (r *run) planLogging(ctx context.Context, pl *plan) error {
 		// only Exim knows.
 		fresh, err := r.effective(ctx, base, logSelector)
 		if err != nil && enabling != nil {
-			// Somebody has written a new line beside the one that we had put
-			// out of use.
-			if fresh, err = r.effective(ctx, kept, logSelector); err == nil && !strings.Contains(fresh, recorded) {
-				fresh = strings.TrimSpace(recorded + " " + fresh)
+			// Somebody has written new lines beside those that we had put out of
+			// use.
+			fresh, err = r.together(ctx, kept, recorded)
+			if err == nil && len(pl.state.LogSnippets) > 0 {
+				r.note("log_selector is set more than once, and all of it is in effect now; make one line of it, for Exim alone takes only one: %s",
+					strings.Join(pl.state.LogSnippets, ", "))
 			}
 		}
 		if err != nil {
@@ -460,16 +466,27 @@ func (r *run) planLogging(ctx context.Context, pl *plan) error {
 		value = fresh
 	}
 	pl.state.LogSelector = value
-	pl.add("switch on", r.enabling(), enabling, r.enablingText(value, quitTaken))
+	pl.add("switch on", r.enabling(), enabling, r.enablingText(value, quitTaken), "rules switched on by "+r.enabling())
 	return nil
 }
 
 // effective asks Exim for the value of an option in the tree with the content
 // in over.
 func (r *run) effective(ctx context.Context, over map[string][]byte, option string) (string, error) {
+	var value string
+	err := r.imagine(over, func(path string) (err error) {
+		value, err = r.exim.Option(ctx, path, option)
+		return err
+	})
+	return value, err
+}
+
+// imagine gives f the path of a configuration that is built from the tree with
+// the content in over, and never put in force.
+func (r *run) imagine(over map[string][]byte, f func(path string) error) error {
 	data, err := r.exim.Join(over)
 	if err != nil {
-		return "", err
+		return err
 	}
 	work := r.workDir()
 	if r.locked == nil {
@@ -477,14 +494,56 @@ func (r *run) effective(ctx context.Context, over map[string][]byte, option stri
 	}
 	dir, err := os.MkdirTemp(work, "query-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "exim4.conf")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
-		return "", err
+		return err
 	}
-	return r.exim.Option(ctx, path, option)
+	return f(path)
+}
+
+// together adds to the recorded value what every log_selector in the tree says
+// that we have not put out of use. Exim takes only one, so each is asked for
+// alone.
+func (r *run) together(ctx context.Context, tree map[string][]byte, recorded string) (string, error) {
+	value := recorded
+	alone := func(path string, n int) map[string][]byte {
+		over := map[string][]byte{}
+		for p, data := range tree {
+			if over[p] = data; data != nil {
+				over[p] = exim.Mark(data, logSelector, r.prefix(), func(i int, taken bool) string {
+					if taken || p != path || i != n {
+						return r.prefix()
+					}
+					return ""
+				})
+			}
+		}
+		return over
+	}
+	for _, path := range slices.Sorted(maps.Keys(tree)) {
+		var active []int
+		exim.Mark(tree[path], logSelector, r.prefix(), func(n int, taken bool) string {
+			if !taken {
+				active = append(active, n)
+			}
+			return ""
+		})
+		for _, n := range active {
+			more, err := r.effective(ctx, alone(path, n), logSelector)
+			if err != nil {
+				return "", err
+			}
+			if strings.Contains(more, value) {
+				value = more
+			} else {
+				value = strings.TrimSpace(value + " " + more)
+			}
+		}
+	}
+	return value, nil
 }
 
 func (r *run) enablingText(value string, quitTaken bool) []byte {
@@ -540,7 +599,7 @@ func (r *run) planPatterns(pl *plan) error {
 	for _, s := range superseded {
 		r.note("%s:%d: superseded by ours (%s)", r.patternFile(), s.Line, s.Why)
 	}
-	pl.add("patterns", r.patternFile(), old, merged)
+	pl.add("patterns", r.patternFile(), old, merged, "our patterns merged into "+r.patternFile())
 	return nil
 }
 
@@ -572,20 +631,34 @@ func (r *run) planPatternsRemoved(pl *plan, old []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.patternFile(), err)
 	}
+	done := "our patterns taken out of " + r.patternFile()
 	if gone {
 		original = nil
+		done = r.patternFile() + " deleted: it held nothing but our patterns"
 	} else if original == nil {
 		original = []byte{}
 	}
-	pl.add("patterns", r.patternFile(), old, original)
+	pl.add("patterns", r.patternFile(), old, original, done)
 	return nil
 }
 
-func (t *transaction) apply(c Change) error {
-	if c.New == nil {
-		return t.remove(c.Step, c.Path)
+// make makes the changes, one after the other.
+func (r *run) make(t *transaction, changes []Change) error {
+	for _, c := range changes {
+		var err error
+		if c.New == nil {
+			err = t.remove(c.Step, c.Path)
+		} else {
+			err = t.write(c.Step, c.Path, c.New, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.Step, err)
+		}
+		if c.done != "" {
+			r.note("%s", c.done)
+		}
 	}
-	return t.write(c.Step, c.Path, c.New, 0o644)
+	return nil
 }
 
 // Apply builds our rules in and puts them in force. A second call changes
@@ -650,11 +723,8 @@ func (r *run) apply(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, c := range pl.changes {
-		if err := t.apply(c); err != nil {
-			return fmt.Errorf("%s: %w", c.Step, err)
-		}
-		r.note("%s: %s", c.Step, c.Path)
+	if err := r.make(t, pl.changes); err != nil {
+		return err
 	}
 	if err := r.exim.BuildDraft(ctx); err != nil {
 		return r.hint(err)
@@ -883,7 +953,7 @@ func (r *run) index(ctx context.Context) {
 	case err != nil:
 		r.note("no index for now, the daily maintenance will try again: %v", err)
 	case created:
-		r.note("index: %s", r.Database)
+		r.note("index made in %s", r.Database)
 	}
 }
 
@@ -923,10 +993,71 @@ func Remove(ctx context.Context, opt Options) error {
 	return r.remove(ctx)
 }
 
-func (r *run) planRemoval() ([]Change, error) {
+// setTwice reports whether Exim does not take a configuration because
+// log_selector is set more than once in it.
+func setTwice(err error) bool {
+	var ce *exim.ConfigError
+	return errors.As(err, &ce) && strings.Contains(ce.Message, logSelector) && strings.HasSuffix(ce.Message, "option set for the second time")
+}
+
+// restored gives the content of the snippets with every log_selector that we
+// have put out of use in use again; taken holds them as they are. Exim takes
+// only one. Where somebody has written others since, those of ours that are too
+// many become comments, and their owner is told: what is in use without our
+// doing stays, and of ours the first comes back.
+func (r *run) restored(ctx context.Context, taken map[string][]byte) map[string][]byte {
+	// back puts those in use that it is told to; the others become comments.
+	back := func(use func(path string, n int) bool) map[string][]byte {
+		tree := map[string][]byte{r.enabling(): nil}
+		for path, data := range taken {
+			tree[path] = exim.Mark(data, logSelector, r.prefix(), func(n int, ours bool) string {
+				if ours && !use(path, n) {
+					return "#"
+				}
+				return ""
+			})
+		}
+		return tree
+	}
+	twice := func(tree map[string][]byte) bool {
+		return setTwice(r.imagine(tree, func(path string) error { return r.exim.Check(ctx, path) }))
+	}
+	all := back(func(string, int) bool { return true })
+	// What is set twice without ours is for its owner to mend.
+	if !twice(all) || twice(back(func(string, int) bool { return false })) {
+		return all
+	}
+	type setting struct {
+		path string
+		n    int
+	}
+	used := map[setting]bool{}
+	use := func(path string, n int) bool { return used[setting{path, n}] }
+	for _, path := range slices.Sorted(maps.Keys(taken)) {
+		var ours []int
+		exim.Mark(taken[path], logSelector, r.prefix(), func(n int, had bool) string {
+			if had {
+				ours = append(ours, n)
+			}
+			return ""
+		})
+		for _, n := range ours {
+			s := setting{path, n}
+			used[s] = true
+			if twice(back(use)) {
+				delete(used, s)
+				r.note("%s: a log_selector stays commented out there, because another is set and Exim takes only one: make one line of them", path)
+			}
+		}
+	}
+	return back(use)
+}
+
+func (r *run) planRemoval(ctx context.Context) ([]Change, error) {
 	var pl plan
 	// Whatever its name is: a copy that dpkg or an editor has left gets its
 	// lines back too.
+	content, snippets := map[string][]byte{}, map[string][]byte{}
 	err := filepath.WalkDir(r.SnippetDir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && path == r.SnippetDir {
 			return fs.SkipAll
@@ -935,13 +1066,30 @@ func (r *run) planRemoval() ([]Change, error) {
 			return err
 		}
 		data, err := os.ReadFile(path)
-		if err == nil {
-			pl.add("log_selector", path, data, exim.Uncomment(data, r.prefix()))
+		if restored := exim.Uncomment(data, r.prefix()); err == nil && !bytes.Equal(restored, data) {
+			content[path] = data
+			if exim.ValidName(d.Name()) {
+				snippets[path] = data
+			}
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	restored := map[string][]byte{}
+	if len(snippets) > 0 {
+		restored = r.restored(ctx, snippets)
+	}
+	for _, path := range slices.Sorted(maps.Keys(content)) {
+		whole, done := exim.Uncomment(content[path], r.prefix()), "log_selector put back in "+path
+		back, found := restored[path]
+		if !found {
+			back = whole
+		} else if !bytes.Equal(back, whole) {
+			done = "" // restored has said it
+		}
+		pl.add("log_selector", path, content[path], back, done)
 	}
 	old, err := os.ReadFile(r.patternFile())
 	if err == nil {
@@ -954,12 +1102,12 @@ func (r *run) planRemoval() ([]Change, error) {
 		return nil, err
 	}
 	if old, err = os.ReadFile(r.enabling()); err == nil {
-		pl.add("switch off", r.enabling(), old, nil)
+		pl.add("switch off", r.enabling(), old, nil, "rules switched off: "+r.enabling()+" deleted")
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if old, err = os.ReadFile(r.stateFile()); err == nil {
-		pl.add("state", r.stateFile(), old, nil)
+		pl.add("state", r.stateFile(), old, nil, "")
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -974,7 +1122,7 @@ func (r *run) remove(ctx context.Context) (err error) {
 	if err := r.checkLink(r.patternFile()); err != nil {
 		return err
 	}
-	changes, err := r.planRemoval()
+	changes, err := r.planRemoval(ctx)
 	if err != nil {
 		return err
 	}
@@ -996,11 +1144,8 @@ func (r *run) remove(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, c := range changes {
-		if err := t.apply(c); err != nil {
-			return fmt.Errorf("%s: %w", c.Step, err)
-		}
-		r.note("%s: %s", c.Step, c.Path)
+	if err := r.make(t, changes); err != nil {
+		return err
 	}
 	built := r.rebuild(ctx, t)
 	if built != nil && !errors.Is(built, ErrNotRebuilt) && !errors.Is(built, ErrNotRestarted) {
@@ -1048,6 +1193,6 @@ func (r *run) dropIndex(ctx context.Context) {
 	if dropped, err := blacklist.DropIndex(ctx, r.Database); err != nil {
 		r.note("the index %s stays in %s, where it does no harm: %v", blacklist.IndexName, r.Database, err)
 	} else if dropped {
-		r.note("index dropped: %s", r.Database)
+		r.note("index dropped from %s", r.Database)
 	}
 }

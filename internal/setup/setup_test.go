@@ -327,6 +327,100 @@ func TestLogSelector(t *testing.T) {
 	})
 }
 
+// Lines that somebody adds while ours is in force make too many of them. Apply
+// keeps what all of them say in effect; remove leaves one in use and says which
+// others it has not brought back. What is set twice without us stays so, and is
+// named.
+func TestTooManyLogSelectors(t *testing.T) {
+	lab.SkipUnlessReady(t)
+	const (
+		first  = "00-main/15-first"
+		second = "00-main/56-second"
+		third  = "00-main/57-third"
+	)
+	ctx := context.Background()
+	type result struct {
+		err     string            // of remove; "" is none
+		value   string            // of log_selector in force after it
+		said    string            // the snippet that remove names
+		content map[string]string // of snippets after it
+	}
+	for name, c := range map[string]struct {
+		added [][]string // snippets that are added, with an apply after each lot but an empty one at the end
+		want  result
+	}{
+		"one after the other": {[][]string{{second}}, result{"", "+subject", second, map[string]string{
+			first: "log_selector = +subject\n", second: "#log_selector = \\\n#  +pid\n"}}},
+		"two at once": {[][]string{{second, third}}, result{"", "+subject", third, map[string]string{
+			first: "log_selector = +subject\n", second: "#log_selector = \\\n#  +pid\n", third: "#log_selector = +queue_time\n"}}},
+		"one that was not taken over": {[][]string{nil, {second}}, result{"", "+pid", first, map[string]string{
+			first: "#log_selector = +subject\n", second: "log_selector = \\\n  +pid\n"}}},
+		"two that were not taken over": {[][]string{nil, {second, third}}, result{"second time", "", second, map[string]string{
+			first: "log_selector = +subject\n", second: "log_selector = \\\n  +pid\n", third: "log_selector = +queue_time\n"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := map[string]string{first: "log_selector = +subject\n", second: "log_selector = \\\n  +pid\n", third: "log_selector = +queue_time\n"}
+			r := newRoot(t, lab.DefaultSuite, "symbiosis")
+			add := func(snippet string) { r.Write("etc/exim4/symbiosis.d/"+snippet, text[snippet], 0o644) }
+			add(first)
+			r.Make("exim4.conf")
+			opt, out := options(t, r)
+			must(t, Apply(ctx, opt))
+			x := installation(r)
+			value := func() string {
+				t.Helper()
+				v, err := x.Option(ctx, x.Config(), logSelector)
+				must(t, err)
+				return v
+			}
+			for i, lot := range c.added {
+				for _, snippet := range lot {
+					add(snippet)
+				}
+				if i == len(c.added)-1 && len(c.added) > 1 {
+					break // remove comes upon it
+				}
+				must(t, Apply(ctx, opt))
+				for _, snippet := range append(lot, first) {
+					if word := text[snippet][strings.Index(text[snippet], "+") : len(text[snippet])-1]; !strings.Contains(value(), word) {
+						t.Errorf("log_selector = %q; want %s of %s in it\n%s", value(), word, snippet, out)
+					}
+				}
+				on := snapshot(t, r, true)
+				must(t, Apply(ctx, opt))
+				same(t, "a second apply", on, snapshot(t, r, true))
+			}
+			conf := r.Read("etc/exim4/exim4.conf")
+			out.Reset()
+			err := Remove(ctx, opt)
+			told := out.String()
+			if c.want.err == "" {
+				must(t, err)
+				if got := value(); got != c.want.value || inForce(t, r) {
+					t.Errorf("after remove log_selector = %q, rules in force %v; want %q", got, inForce(t, r), c.want.value)
+				}
+			} else {
+				if !errors.Is(err, ErrNotRebuilt) || !strings.Contains(err.Error(), c.want.err) {
+					t.Fatalf("remove: %v; want ErrNotRebuilt with %q", err, c.want.err)
+				}
+				told += err.Error()
+				if r.Read("etc/exim4/exim4.conf") != conf || !inForce(t, r) {
+					t.Error("the configuration in force was touched")
+				}
+			}
+			if !strings.Contains(told, c.want.said) {
+				t.Errorf("nobody is told of %s:\n%s", c.want.said, told)
+			}
+			for snippet, want := range c.want.content {
+				if got := r.Read("etc/exim4/symbiosis.d/" + snippet); got != want {
+					t.Errorf("%s holds\n%s\nwant\n%s", snippet, got, want)
+				}
+			}
+		})
+	}
+}
+
 // A QUIT ACL of the administrator's own stays, and ours is left out.
 func TestOwnQuitACL(t *testing.T) {
 	t.Parallel()
