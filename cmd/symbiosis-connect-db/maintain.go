@@ -107,7 +107,7 @@ func maintain(c *cli.Context, o blacklist.Options) error {
 	if err != nil {
 		return err
 	}
-	o.DryRun, o.Force = c.Bool("dry-run"), c.Bool("force")
+	o.DryRun, o.Force, o.GiveWay = c.Bool("dry-run"), c.Bool("force"), true
 	if c.Bool("verbose") {
 		o.Progress = func(s string) { fmt.Println(s + " ...") }
 	}

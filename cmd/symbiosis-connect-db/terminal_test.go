@@ -196,6 +196,9 @@ func (s *terminalSession) wait() (shown string, code int) {
 	return strings.ReplaceAll(s.shown.String(), "\r\n", "\n"), s.cmd.ProcessState.ExitCode()
 }
 
+const createTable = blacklisttest.CreateTable
+
+// threeHosts are rows of two hosts that are denied and one that is not.
 const threeHosts = "INSERT INTO blacklist VALUES ('192.0.2.1',{now-9d},3), ('192.0.2.1',{now-3d},9), ('192.0.2.2',{now-5d},10), ('2001:db8:1:2::/64',{now-1d},30)"
 
 func TestDeleteAsks(t *testing.T) {
@@ -214,7 +217,7 @@ func TestDeleteAsks(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSite(t)
-			s.exec(blacklisttest.CreateTable, threeHosts)
+			s.exec(createTable, threeHosts)
 			// What it says may go into a file; what it asks may not.
 			out, err := os.Create(filepath.Join(t.TempDir(), "out"))
 			if err != nil {
@@ -260,7 +263,7 @@ func TestDeleteAsks(t *testing.T) {
 
 func TestListFitsTheTerminal(t *testing.T) {
 	s := newSite(t)
-	s.exec(blacklisttest.CreateTable, threeHosts)
+	s.exec(createTable, threeHosts)
 	ports := "25\n465\n587\n993\n995\n2525\n"
 	if err := os.WriteFile(filepath.Join(s.root, "etc/symbiosis/firewall/blacklist.d/192.0.2.1.auto"), []byte(ports), 0o644); err != nil {
 		t.Fatal(err)
@@ -304,7 +307,7 @@ func TestListFitsTheTerminal(t *testing.T) {
 
 func TestShowFitsTheTerminal(t *testing.T) {
 	s := newSite(t)
-	s.exec(blacklisttest.CreateTable, threeHosts)
+	s.exec(createTable, threeHosts)
 	shown, _ := onTerminal(t, 50, s.command("show", "192.0.2.1")).wait()
 	_, chart, _ := strings.Cut(shown, "\n\n")
 	longest := 0

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A log is a syslog daemon's end of /dev/log, which a command has that is run
+// with it.
+type log struct {
+	t    *testing.T
+	dir  string
+	conn net.PacketConn
+}
+
+func listen(t *testing.T) *log {
+	t.Helper()
+	if _, err := exec.LookPath("unshare"); os.Getuid() != 0 || err != nil {
+		if os.Getenv("CONNECT_ACL_LAB") == "require" {
+			t.Fatal("a /dev of one's own needs root's rights and unshare")
+		}
+		t.Skip("a /dev of one's own needs root's rights and unshare")
+	}
+	dir, err := os.MkdirTemp("", "dev") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	conn, err := net.ListenPacket("unixgram", filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &log{t: t, dir: dir, conn: conn}
+}
+
+// run runs the command where /dev is the log's, and gives the lines that it
+// sent as well.
+func (l *log) run(c *exec.Cmd) (stdout, stderr string, code int, lines []string) {
+	l.t.Helper()
+	args := append([]string{"unshare", "-m", "--propagation", "private", "sh", "-ec", `mount --bind "$0" /dev; exec "$@"`, l.dir, c.Path}, c.Args[1:]...)
+	stdout, stderr, code = finish(l.t, exec.Command(args[0], args[1:]...))
+	b := make([]byte, 1<<16)
+	for {
+		// Whatever it sent is in the queue by now.
+		l.conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		n, _, err := l.conn.ReadFrom(b)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return stdout, stderr, code, lines
+		} else if err != nil {
+			l.t.Fatal(err)
+		}
+		lines = append(lines, string(b[:n]))
+	}
+}
+
+func TestMaintainWritesOneLineToSyslog(t *testing.T) {
+	s := newSite(t)
+	l := listen(t)
+	s.generate(2999) // none is a year old just now
+	quiet := func(code int, want string, args ...string) {
+		t.Helper()
+		stdout, stderr, got, lines := l.run(s.command(append(args, "--writer-minutes=")...))
+		if got != code || stdout != "" || (stderr != "") != (code != 0) {
+			t.Errorf("%s: exit status %d, standard output %q, standard error %q", args, got, stdout, stderr)
+		}
+		if want == "" && len(lines) == 0 {
+			return
+		}
+		if len(lines) != 1 || !regexp.MustCompile(want).MatchString(lines[0]) {
+			t.Errorf("%s: %q does not match %s", args, lines, want)
+		}
+	}
+	const cronInfo, cronErr = "^<78>", "^<75>"
+	stdout, _, _, lines := l.run(s.command("maintain", "--dry-run", "--writer-minutes="))
+	if !strings.HasPrefix(stdout, "would make the index") || len(lines) > 0 {
+		t.Errorf("what is only said is no news for syslog: %q, %q", stdout, lines)
+	}
+	quiet(0, cronInfo+`.* connect-acl\[\d+\]: maintain: .*\.db: index made, deleted \d+ old rows, summed up \d+ rows by day, 2999 rows before, \d+ now, .* s, .*$`, "maintain")
+	quiet(0, cronInfo+`.*: maintain: .*: nothing to do, \d+ rows before`, "maintain")
+	quiet(0, cronInfo+`.*: prune: .*: deleted \d+ old rows`, "prune", "--retention-days", "20")
+
+	stdout, stderr, code, lines := l.run(s.command("maintain", "--verbose", "--writer-minutes="))
+	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "reading the database ...\n") || !strings.Contains(stdout, "rows before") || len(lines) != 1 {
+		t.Errorf("exit status %d\n%s%s%q", code, stdout, stderr, lines)
+	}
+
+	dir, err := os.Open(filepath.Dir(s.db))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	quiet(0, cronInfo+`.*: maintain: .*another run is already at work on this database$`, "maintain")
+	dir.Close()
+
+	if err := os.WriteFile(s.db, []byte(strings.Repeat("this is no database ", 1000)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	quiet(3, cronErr+`.*: maintain: .*the database is corrupt`, "maintain")
+	// Before the firewall's first scan there is nothing worth a line.
+	if err := os.Remove(s.db); err != nil {
+		t.Fatal(err)
+	}
+	quiet(0, "", "maintain")
+}
+
+// The second of two real runs ends at once, and the first is not disturbed.
+func TestOneRunAtATime(t *testing.T) {
+	s := newSite(t)
+	s.generate(3000)
+	writer, err := os.OpenFile(s.db, os.O_RDWR, 0) // keeps the first one waiting
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	first := s.command("maintain", "--verbose", "--writer-minutes=")
+	out, err := first.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && lines.Text() != "putting the new database in place ..." {
+	}
+	if stdout, stderr, code := s.run("maintain", "--writer-minutes="); code != 0 || stdout+stderr != "" {
+		t.Errorf("the second: exit status %d\n%s%s", code, stdout, stderr)
+	}
+	if stdout, _, code := s.run("compact", "-v", "--writer-minutes="); code != 0 || !strings.HasSuffix(stdout, "another run is already at work on this database\n") {
+		t.Errorf("the second, aloud: exit status %d\n%s", code, stdout)
+	}
+	if shown, code := onTerminal(t, 80, s.command("maintain", "--writer-minutes=")).wait(); code != 0 || !strings.HasSuffix(shown, "another run is already at work on this database\n") {
+		t.Errorf("the second, on a terminal: exit status %d\n%s", code, shown)
+	}
+	if _, stderr, code := s.run("recover"); code != 1 || !strings.Contains(stderr, "another run") {
+		t.Errorf("recover meanwhile: exit status %d\n%s", code, stderr)
+	}
+	if stdout, _, code := s.run("list", "--top", "1"); code != 0 || strings.Count(stdout, "\n") != 2 {
+		t.Errorf("list meanwhile: exit status %d\n%s", code, stdout)
+	}
+	writer.Close()
+	var last string
+	for lines.Scan() {
+		last = lines.Text()
+	}
+	if err := first.Wait(); err != nil || !strings.HasPrefix(last, "index made, ") {
+		t.Errorf("the first: %v, %q", err, last)
+	}
+	if names, err := os.ReadDir(filepath.Dir(s.db)); err != nil || len(names) != 1 {
+		t.Errorf("left behind: %v, %v", names, err)
+	}
+}
+
+func TestExitStatus(t *testing.T) {
+	s := newSite(t)
+	s.exec(createTable, threeHosts)
+	for _, tt := range []struct {
+		args string
+		code int
+		says string // on standard error
+	}{
+		{"list", 0, ""},
+		{"check", 0, ""},
+		{"show 203.0.113.1", 0, ""},
+		{"delete 203.0.113.1 --yes", 0, ""},
+		{"lost", 2, `there is no command "lost"`},
+		{"list --colour", 2, "colour"},
+		{"list --min-count many", 2, "min-count"},
+		{"list 192.0.2.1", 2, `unexpected argument "192.0.2.1"`},
+		{"list --top -1", 2, "--top"},
+		{"show", 2, "which address"},
+		{"show 192.0.2.256", 2, `"192.0.2.256" is not an IP address`},
+		{"show -- --net", 2, `"--net" is not an IP address`},
+		{"add 192.0.2.1", 2, "--count must be given"},
+		{"add --count 5", 2, "one address"},
+		{"add 192.0.2.1 --count 0", 2, "1 or more"},
+		{"delete 192.0.2.1", 2, "--yes"},
+		{"restore", 2, "one file is needed"},
+		{"export --format xml", 2, "json and csv"},
+		{"stats --format csv", 2, "text and json"},
+		{"list --dnsbl --lists =", 2, "--lists"},
+		{"list --dnsbl --server nowhere", 2, "--server"},
+		{"list --database /nowhere.db", 1, "/nowhere.db: there is no such database; look at --database"},
+		{"import /nowhere.csv", 1, "/nowhere.csv: no such file"},
+		{"export -o /nowhere/rows.json", 1, "/nowhere"},
+	} {
+		stdout, stderr, code := s.run(strings.Fields(tt.args)...)
+		if code != tt.code || !strings.Contains(stderr, tt.says) || (tt.says == "") != (stderr == "") || tt.code != 0 && stdout != "" {
+			t.Errorf("%s: exit status %d, want %d\n%s%s", tt.args, code, tt.code, stdout, stderr)
+		}
+	}
+	if n := s.number("SELECT count(*) FROM blacklist"); n != 4 {
+		t.Errorf("%d rows are left", n)
+	}
+}
