@@ -46,6 +46,7 @@ var (
 	ErrCorrupt       = errors.New("the database is corrupt")
 	ErrBusy          = errors.New("another program holds the database")
 	ErrRunning       = errors.New("another run is already at work on this database")
+	ErrNoIndex       = errors.New("the index was not built: in place that would keep everybody out for seconds")
 	ErrNotFile       = errors.New("not a regular file")
 )
 

@@ -13,6 +13,10 @@ import (
 // again and two administrators do not trip over each other.
 const createIndex = "CREATE INDEX IF NOT EXISTS " + IndexName + " ON " + Table + " (ip)"
 
+// leastRows is how many rows one transaction changes at least. With fewer the
+// disk's time for syncing, which is the same for all, would be all there is.
+const leastRows = 128
+
 // errChanged says that a row is no longer as the copy has it.
 var errChanged = errors.New("changed meanwhile")
 
@@ -33,7 +37,7 @@ type row struct {
 // the copy gives.
 func inPlace(ctx context.Context, path string, copied *sql.DB, p *plan, o Options, r *Result) error {
 	r.Pruned, r.Merged, r.Skipped = 0, 0, 0
-	w := &worker{path: path, o: o, r: r, size: 64, prune: p.args[0], patience: min(o.Wait, editWait)}
+	w := &worker{path: path, o: o, r: r, size: leastRows, prune: p.args[0], patience: min(o.Wait, editWait)}
 	if p.prune > 0 {
 		o.Progress(fmt.Sprintf("deleting %d old rows", p.prune))
 		if err := w.prunes(ctx, copied); err != nil {
@@ -45,6 +49,14 @@ func inPlace(ctx context.Context, path string, copied *sql.DB, p *plan, o Option
 		if err := w.merges(ctx, copied, p); err != nil {
 			return err
 		}
+	}
+	if p.index && p.rows > indexInPlace {
+		r.Indexed = false
+		why := "there are other tables, views or triggers in the file: move them to another one"
+		if p.rewrite {
+			why = "some program has the file open for writing all the time: stop it"
+		}
+		return fmt.Errorf("%s: %w (%d rows); %s, and run it again", path, ErrNoIndex, p.rows, why)
 	}
 	if p.index {
 		o.Progress("building the index")
@@ -217,12 +229,7 @@ func (w *worker) transact(ctx context.Context, do func(querier) error) error {
 			w.patience = 0
 		}
 		w.r.Paused += time.Since(begin)
-		db, err := openWrite(w.path)
-		if err != nil {
-			return err
-		}
-		held, err = writeOn(ctx, w.path, db, do)
-		db.Close()
+		held, err = w.write(ctx, do)
 		if errors.Is(err, ErrBusy) && try < 20 {
 			if err := sleep(ctx, w.o.Pause); err != nil {
 				return err
@@ -237,7 +244,7 @@ func (w *worker) transact(ctx context.Context, do func(querier) error) error {
 	w.r.LongestLock = max(w.r.LongestLock, held)
 	switch {
 	case held > holdAim:
-		w.size = max(16, w.size/2)
+		w.size = max(leastRows, w.size/2)
 	case held < holdAim/2:
 		w.size = min(4096, w.size*2)
 	}
@@ -245,4 +252,14 @@ func (w *worker) transact(ctx context.Context, do func(querier) error) error {
 	pause := max(w.o.Pause, 4*held)
 	w.r.Paused += pause
 	return sleep(ctx, pause)
+}
+
+func (w *worker) write(ctx context.Context, do func(querier) error) (held time.Duration, err error) {
+	defer w.o.priority.usual()()
+	db, err := openWrite(w.path)
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close()
+	return writeOn(ctx, w.path, db, do)
 }

@@ -32,6 +32,9 @@ type Options struct {
 	Wait          time.Duration // longest wait for another writer to close the file; 0 means five minutes
 	Pause         time.Duration // least pause between two transactions; 0 means 50 ms
 	Progress      func(string)  // told what is being done, unless nil
+	GiveWay       bool          // run at the lowest priority while nobody waits for a lock of ours
+
+	priority *priority
 }
 
 // A Result says what Maintain did, or with DryRun would do.
@@ -53,8 +56,9 @@ const (
 	// Up to here building the index in place keeps writers out for some tens
 	// of milliseconds, and readers for a few.
 	indexInPlace = 50_000
-	// Beyond this many rows to remove, or a tenth of all, a new file costs
-	// less than the transactions.
+	// Beyond this many rows to remove, or a hundredth of all, a new file costs
+	// less than the transactions: a row to remove is a page to write, and to
+	// write to the journal before.
 	inPlaceRows = 20_000
 	// Giving back less than this is not worth a new file.
 	reclaimBytes = 256 << 10
@@ -64,7 +68,7 @@ const (
 
 // The rows that prune deletes. A time that is no whole number, which no known
 // writer stores, has no age.
-const prunable = "(typeof(timestamp) = 'integer' AND timestamp < :prune)"
+const prunable = "(timestamp < :prune AND typeof(timestamp) = 'integer')"
 
 // The rows that compaction may sum up: those that look as the platform writes
 // them. Bounds on the count keep the sum of a day far from overflowing.
@@ -114,6 +118,10 @@ func Maintain(ctx context.Context, path string, o Options) (r Result, err error)
 	defer unlock()
 	removeLeftovers(real)
 	defer removeLeftovers(real)
+	if o.GiveWay {
+		o.priority = lowPriority()
+		defer o.priority.restore()
+	}
 	for range 3 {
 		r, err = maintain(ctx, real, o)
 		if !errors.Is(err, errUnsteady) || time.Since(begin) > o.Wait {
@@ -196,7 +204,7 @@ func maintain(ctx context.Context, path string, o Options) (Result, error) {
 		}
 		return r, explain(path, err)
 	}
-	r.Rows, r.Pruned, r.Merged, r.Indexed = p.rows, p.prune, p.merge, p.index
+	r.Rows, r.Pruned, r.Merged, r.Indexed = p.rows, max(0, p.prune), max(0, p.merge), p.index
 	r.Rewritten = p.rewrite
 	if o.DryRun || !p.rewrite && p.prune+p.merge == 0 && !p.index {
 		if p.rewrite && p.merge < 0 {
@@ -269,7 +277,7 @@ func room(path string, size int64) error {
 
 // openCopy opens a private file that nobody writes to.
 func openCopy(path string) (*sql.DB, error) {
-	return open(path, "mode=ro&immutable=1&_cache_size=-16384")
+	return open(path, "mode=ro&immutable=1&_cache_size=-2048")
 }
 
 // createPrivate opens a private file to write to, and makes it if it is not
@@ -295,7 +303,7 @@ func checkCopy(ctx context.Context, path string) error {
 // A plan is what there is to do, as found in the copy.
 type plan struct {
 	rows, maxRowid int64
-	prune          int64 // rows too old
+	prune          int64 // rows too old; -1: many, not counted
 	merge          int64 // rows that compaction does away with; -1: many, not counted
 	index          bool  // an index is to be made
 	rewrite        bool  // by way of a new file
@@ -319,8 +327,17 @@ func makePlan(ctx context.Context, db *sql.DB, d layout, o Options) (*plan, erro
 		compactBefore = o.Now.Add(-CompactAfter).Unix()
 	}
 	p.args = []any{sql.Named("prune", pruneBefore), sql.Named("compact", compactBefore)}
-	if err := db.QueryRowContext(ctx, "SELECT count(*), coalesce(max(rowid), 0), coalesce(sum"+prunable+", 0) FROM "+Table,
-		p.args[0]).Scan(&p.rows, &p.maxRowid, &p.prune); err != nil {
+	if err := db.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM "+Table+"), coalesce(max(rowid), 0) FROM "+Table).Scan(&p.rows, &p.maxRowid); err != nil {
+		return nil, err
+	}
+	limit := min(inPlaceRows, p.rows/100)
+	// Where it is known that there are many, they are not counted before they
+	// are gone: that would be the better part of the work.
+	most := limit + 1
+	if o.Compact || o.DryRun {
+		most = p.rows
+	}
+	if err := p.countPruned(ctx, db, most); err != nil {
 		return nil, err
 	}
 	p.index = o.Index && !d.indexed
@@ -333,14 +350,21 @@ func makePlan(ctx context.Context, db *sql.DB, d layout, o Options) (*plan, erro
 	if err != nil {
 		return nil, err
 	}
-	limit := min(inPlaceRows, p.rows/10)
 	switch {
 	case others > 0:
 		// Everything is done in place.
+		if p.prune > limit {
+			if err := p.countPruned(ctx, db, p.rows); err != nil {
+				return nil, err
+			}
+		}
 	case p.index && p.rows > indexInPlace, p.prune > limit:
 		p.rewrite = true
 	case o.Reclaim && free > 0 && (o.Force || free*4 > pages && free*pageSize >= reclaimBytes):
 		p.rewrite = true
+	}
+	if p.rewrite && p.prune == most && most < p.rows {
+		p.prune = -1
 	}
 	switch {
 	case !o.Compact:
@@ -353,6 +377,12 @@ func makePlan(ctx context.Context, db *sql.DB, d layout, o Options) (*plan, erro
 		p.rewrite = others == 0 && p.prune+p.merge > limit
 	}
 	return p, nil
+}
+
+// countPruned counts the rows that are too old, up to most.
+func (p *plan) countPruned(ctx context.Context, db *sql.DB, most int64) error {
+	return db.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM "+Table+" WHERE "+prunable+" LIMIT :most)",
+		p.args[0], sql.Named("most", most)).Scan(&p.prune)
 }
 
 func (p *plan) countMerges(ctx context.Context, db *sql.DB) (n int64, err error) {
@@ -381,7 +411,10 @@ func rewrite(ctx context.Context, path, copied string, h shot, p *plan, o Option
 	if err := verdict(); err != nil {
 		return err
 	}
-	r.Merged = p.rows - p.prune - rows
+	if p.prune < 0 {
+		p.prune = p.rows - rows
+	}
+	r.Pruned, r.Merged = p.prune, p.rows-p.prune-rows
 	if err := dress(fresh, path); err != nil {
 		return err
 	}
@@ -389,7 +422,7 @@ func rewrite(ctx context.Context, path, copied string, h shot, p *plan, o Option
 		return err
 	}
 	o.Progress("putting the new database in place")
-	s := swapper{path: path, fresh: fresh, copied: copied, shot: h, maxRowid: p.maxRowid}
+	s := swapper{path: path, fresh: fresh, copied: copied, shot: h, maxRowid: p.maxRowid, priority: o.priority}
 	for begin := time.Now(); ; {
 		waiting := time.Now()
 		quiet, err := awaitNoWriter(ctx, path, o.WriterMinutes, o.Wait-time.Since(begin))
@@ -550,6 +583,7 @@ type swapper struct {
 	copied      string // the old file as it was when the new one had all that it has
 	shot        shot   // of that moment
 	maxRowid    int64  // the last row in copied
+	priority    *priority
 	held        time.Duration
 }
 
@@ -574,6 +608,7 @@ func (s *swapper) try(ctx context.Context) (done bool, err error) {
 	if err != nil && !errors.Is(err, ErrBusy) {
 		return false, err
 	}
+	defer s.priority.usual()()
 	begin := time.Now()
 	defer func() { s.held = time.Since(begin) }()
 	l, err := takeLease(s.path)

@@ -55,7 +55,7 @@ func Recover(ctx context.Context, path string, dryRun bool) (rec Recovery, err e
 		return rec, fmt.Errorf("%w; when nothing of it can be read, move %s away: the platform makes a new one at its next scan",
 			explain(path, err), path)
 	}
-	old, err := open(copied, "mode=ro&immutable=1&_cache_size=-16384")
+	old, err := open(copied, "mode=ro&immutable=1&_cache_size=-2048")
 	if err != nil {
 		return rec, err
 	}
