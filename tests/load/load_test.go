@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,34 +27,104 @@ import (
 const (
 	innocent = "193.0.6.139"
 	database = "/var/lib/symbiosis/firewall-blacklist-count.db"
+	// The firewall scans every 15 minutes. Here it does so all the time but for
+	// this.
+	pace = 500 * time.Millisecond
 )
 
-// A reader is somebody who keeps connecting.
-type reader struct {
-	from        string
-	want        string // how the reply begins
-	connections int
-	before      int // connections of the steps before this one
-	longest     time.Duration
-	wrong       []string
+// A phase is a time in which either maintenance runs or nothing but the
+// readers and the writer, who have it to compare with.
+type phase struct {
+	name    string
+	took    time.Duration
+	replies []time.Duration // how long each reader waited for the reply
+	// The firewall's scans: those that wait for no lock while nobody connects,
+	// those that do not wait while everybody connects, and those that wait.
+	alone, among, waiting scans
 }
 
-func (r *reader) connect(n *lab.Net) {
+// scans sums scans up.
+type scans struct {
+	n, busy int
+	longest time.Duration // that one statement took
+}
+
+func (s scans) String() string {
+	if s.n == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d of %d (%d ms)", s.busy, s.n, s.longest.Milliseconds())
+}
+
+func (p *phase) row() string {
+	slices.Sort(p.replies)
+	at := func(q float64) time.Duration { return p.replies[min(len(p.replies)-1, int(q*float64(len(p.replies))))] }
+	if len(p.replies) == 0 {
+		p.replies = []time.Duration{0}
+	}
+	return fmt.Sprintf("| %s | %.1f s | %d | %.1f ms | %.1f ms | %.1f ms | %v | %v | %v |", p.name, p.took.Seconds(), len(p.replies),
+		at(0.5).Seconds()*1e3, at(0.99).Seconds()*1e3, at(1).Seconds()*1e3, p.alone, p.among, p.waiting)
+}
+
+// A scene is what happens beside maintenance.
+type scene struct {
+	mu    sync.Mutex
+	came  sync.Cond // something was added to the phase
+	phase *phase
+	wrong []string
+	over  bool
+}
+
+func (s *scene) add(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+	s.came.Broadcast()
+}
+
+func (s *scene) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
+// begin begins a phase.
+func (s *scene) begin(name string) *phase {
+	p := &phase{name: name}
+	s.add(func() { s.phase = p })
+	return p
+}
+
+// await waits until the phase has so many replies and rounds of scans.
+func (s *scene) await(p *phase, replies, rounds int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for (len(p.replies) < replies || min(p.alone.n, p.among.n, p.waiting.n) < rounds) && len(s.wrong) == 0 {
+		s.came.Wait()
+	}
+}
+
+// connect makes one connection, whose reply is to begin with want.
+func (s *scene) connect(n *lab.Net, from, want string) {
+	s.mu.Lock()
+	p := s.phase
+	s.mu.Unlock()
 	begin := time.Now()
-	c, err := n.Dial(r.from, 25)
+	fail := func(what string) { s.add(func() { s.wrong = append(s.wrong, from+": "+what) }) }
+	c, err := n.Dial(from, 25)
 	if err != nil {
-		r.wrong = append(r.wrong, err.Error())
+		fail(err.Error())
 		return
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(60 * time.Second))
+	c.SetDeadline(begin.Add(60 * time.Second))
 	in := bufio.NewReader(c)
 	line, err := in.ReadString('\n')
-	r.longest = max(r.longest, time.Since(begin))
-	r.connections++
-	if !strings.HasPrefix(line, r.want) {
-		r.wrong = append(r.wrong, fmt.Sprintf("%q %v", line, err))
+	took := time.Since(begin)
+	if !strings.HasPrefix(line, want) {
+		fail(fmt.Sprintf("%q %v", line, err))
 	}
+	s.add(func() { p.replies = append(p.replies, took) })
 	fmt.Fprint(c, "QUIT\r\n")
 	for err == nil {
 		_, err = in.ReadString('\n')
@@ -87,29 +158,31 @@ func startWriter(t *testing.T, path string) *writer {
 }
 
 // scan makes one scan, which waits for a lock for so many milliseconds, and
-// gives the longest time in milliseconds that a statement took.
-func (w *writer) scan(wait int) (longest int64, err error) {
+// adds it to one of the sums of the phase. It reports whether the writer lives.
+func (w *writer) scan(s *scene, wait int, to func(*phase) *scans) bool {
+	s.mu.Lock()
+	p := s.phase
+	s.mu.Unlock()
 	fmt.Fprintln(w.in, wait)
 	line, err := w.out.ReadString('\n')
+	var ms int
+	var outcome string
 	if err == nil {
-		_, err = fmt.Sscan(line, &w.counted, &longest)
+		_, err = fmt.Sscan(line, &w.counted, &ms, &outcome)
 	}
-	return longest, err
-}
-
-// scanning sums scans up.
-type scanning struct {
-	n       int
-	longest int64
-	err     error
-}
-
-func (s *scanning) add(longest int64, err error) {
-	s.n++
-	s.longest = max(s.longest, longest)
-	if s.err == nil {
-		s.err = err
-	}
+	s.add(func() {
+		if err != nil {
+			s.wrong = append(s.wrong, "the firewall's scan: "+err.Error())
+			return
+		}
+		sum := to(p)
+		sum.n++
+		sum.longest = max(sum.longest, time.Duration(ms)*time.Millisecond)
+		if outcome != "done" {
+			sum.busy++
+		}
+	})
+	return err == nil
 }
 
 func TestMaintenanceUnderLoad(t *testing.T) {
@@ -150,97 +223,80 @@ func TestMaintenanceUnderLoad(t *testing.T) {
 
 	w := startWriter(t, path)
 
-	// Everybody connects once before, all the time while it runs, and once
-	// after it. SQLite gives a writer that does not wait an error when somebody
-	// reads at the very moment it commits, maintenance or not. So that it is
-	// clear whom a failure is to be blamed on, every other scan is one that
-	// does not wait, and nobody connects during it; in the other ones all
-	// three are at it at once, and the scan waits for readers.
-	readers := []*reader{{from: innocent, want: "220"}, {from: bad4, want: "550"}, {from: bad6, want: "550"}}
-	started, over := make(chan struct{}, len(readers)+1), make(chan struct{})
+	// SQLite gives a writer that does not wait an error when somebody reads at
+	// the very moment at which it commits, maintenance or not. So that it is
+	// clear whom a failure is to be blamed on, there are three kinds of scans,
+	// in turn: one that does not wait while nobody connects, which has to do
+	// with maintenance alone and must not fail; one that waits, while everybody
+	// connects, which must not fail either; and one that does not wait, among
+	// all the others, which fails as often as Exim's lookups make it.
+	s := &scene{}
+	s.came.L = &s.mu
+	s.begin("")
 	var pause sync.RWMutex
 	var busy sync.WaitGroup
-	for _, rd := range readers {
-		busy.Add(1)
-		go func() {
-			defer busy.Done()
-			connect := func() {
+	for from, want := range map[string]string{innocent: "220", bad4: "550", bad6: "550"} {
+		busy.Go(func() {
+			for !s.isOver() {
 				pause.RLock()
-				defer pause.RUnlock()
-				rd.connect(n)
+				s.connect(n, from, want)
+				pause.RUnlock()
 			}
-			connect()
-			started <- struct{}{}
-			for {
-				select {
-				case <-over:
-					connect()
-					return
-				default:
-					connect()
-				}
-			}
-		}()
+		})
 	}
-	// The firewall scans every 15 minutes. Maintenance begins again when the
-	// database was written to while it was read, and gives up after some tries,
-	// so a big one needs a pace that is nearer to that.
-	pace := 100 * time.Millisecond
-	if rows >= 1_000_000 {
-		pace = time.Duration(rows) * 10 * time.Microsecond
-	}
-	var alone, among scanning
-	busy.Add(1)
-	go func() {
-		defer busy.Done()
-		for i := 0; ; i++ {
+	busy.Go(func() {
+		for alive := true; alive && !s.isOver(); time.Sleep(pace) {
 			pause.Lock()
-			alone.add(w.scan(0))
+			alive = w.scan(s, 0, func(p *phase) *scans { return &p.alone })
 			pause.Unlock()
-			among.add(w.scan(10_000))
-			if i == 0 {
-				started <- struct{}{}
-			}
-			select {
-			case <-over:
-				return
-			case <-time.After(pace):
-			}
+			alive = alive && w.scan(s, 30_000, func(p *phase) *scans { return &p.waiting })
+			alive = alive && w.scan(s, 0, func(p *phase) *scans { return &p.among })
 		}
-	}()
-	for range cap(started) {
-		<-started
-	}
+	})
 	// First the index, as the package's installation makes it: until it is
 	// there every reader reads the whole table, and waits for that. Then all
-	// the rest, with readers that would wait for nothing but a lock.
-	for _, step := range []string{"index", "maintain"} {
+	// the rest, with readers that would wait for nothing but a lock. Before
+	// each, what readers and writer have to wait for without it.
+	var phases []*phase
+	for _, step := range []struct {
+		without, with, command string
+		replies, rounds        int
+	}{
+		{"no index, no maintenance", "`index` at work", "index", 3, 1},
+		{"indexed, no maintenance", "`maintain` at work", "maintain", 300, 5},
+	} {
 		begin := time.Now()
-		said := r.Run("symbiosis-connect-db", step, "--verbose", "--writer-minutes", "", "--database", database)
-		took := time.Since(begin)
-		pause.Lock() // nobody is connecting
-		var longest time.Duration
-		connections := 0
-		for _, rd := range readers {
-			longest, connections = max(longest, rd.longest), connections+rd.connections-rd.before
-			rd.longest, rd.before = 0, rd.connections
-		}
-		t.Logf("%s, %d rows: %.1f s; of %d connections meanwhile the longest waited %d ms for its reply\n%s",
-			step, rows, took.Seconds(), connections, longest.Milliseconds(), said)
-		pause.Unlock()
-	}
-	close(over)
-	busy.Wait()
-	for _, s := range []*scanning{&alone, &among} {
-		if s.err != nil {
-			t.Errorf("the firewall's scan failed: %v", s.err)
-		}
-	}
+		p := s.begin(step.without)
+		s.await(p, step.replies, step.rounds)
+		p.took = time.Since(begin)
+		phases = append(phases, p)
 
-	for _, rd := range readers {
-		if len(rd.wrong) > 0 {
-			t.Errorf("%s: %d of %d connections went wrong; the first: %s", rd.from, len(rd.wrong), rd.connections, rd.wrong[0])
+		begin = time.Now()
+		p = s.begin(step.with)
+		said := r.Run("symbiosis-connect-db", step.command, "--verbose", "--writer-minutes", "", "--database", database)
+		p.took = time.Since(begin)
+		phases = append(phases, p)
+		t.Logf("%s, %d rows: %.1f s\n%s", step.command, rows, p.took.Seconds(), said)
+	}
+	// Everybody once more on what it left behind.
+	begin := time.Now()
+	p := s.begin("afterwards")
+	s.await(p, 100, 2)
+	p.took = time.Since(begin)
+	phases = append(phases, p)
+	s.add(func() { s.over = true })
+	busy.Wait()
+
+	for _, p := range phases {
+		if p.alone.busy > 0 {
+			t.Errorf("%s: %d of %d scans failed while nobody connected", p.name, p.alone.busy, p.alone.n)
 		}
+		if p.waiting.busy > 0 {
+			t.Errorf("%s: %d of %d scans that wait for a lock failed", p.name, p.waiting.busy, p.waiting.n)
+		}
+	}
+	if len(s.wrong) > 0 {
+		t.Errorf("%d things went wrong; the first: %s", len(s.wrong), s.wrong[0])
 	}
 	for _, l := range strings.Split(e.Log(), "\n") {
 		if strings.Contains(l, "skipped") || strings.Contains(l, "failed to expand") {
@@ -257,5 +313,10 @@ func TestMaintenanceUnderLoad(t *testing.T) {
 	if ok, err := blacklist.HasIndex(context.Background(), path); err != nil || !ok {
 		t.Errorf("no index after maintenance (%v)", err)
 	}
-	t.Logf("%d scans of the firewall that wait for no lock, the longest statement took %d ms; %d that do, %d ms", alone.n, alone.longest, among.n, among.longest)
+	table := []string{"| phase | time | replies | median | 99th percentile | longest | scans alone: failed of (longest statement) | among readers, not waiting | among readers, waiting |",
+		"| --- | --- | --- | --- | --- | --- | --- | --- | --- |"}
+	for _, p := range phases {
+		table = append(table, p.row())
+	}
+	t.Logf("%d rows\n%s", rows, strings.Join(table, "\n"))
 }
