@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/explain"
 	"symbiosis-connect-acl/internal/platform"
 )
@@ -51,7 +51,7 @@ command line.`,
 }
 
 func explainUsage(problem string) error {
-	return cli.Exit("symbiosis-connect-check explain: "+problem, exitUsage)
+	return cli.Exit("explain: "+problem, exitUsage)
 }
 
 func runExplain(c *cli.Context) error {
@@ -95,10 +95,7 @@ func runExplain(c *cli.Context) error {
 		return err
 	}
 	if asJSON {
-		enc := json.NewEncoder(c.App.Writer)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(report)
+		err = command.WriteJSON(c.App.Writer, report)
 	} else {
 		color := c.App.Writer == io.Writer(os.Stdout) && term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		_, err = io.WriteString(c.App.Writer, reportText(report, color))

@@ -4,11 +4,9 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 
-	"github.com/urfave/cli/v2"
+	"symbiosis-connect-acl/cmd/internal/command"
 )
 
 func main() {
@@ -19,15 +17,7 @@ func main() {
 			os.Exit(code)
 		}
 	}
-	app := &cli.App{
-		Name:                 filepath.Base(os.Args[0]), // the Sympl package has another
-		Usage:                "answer Exim's questions about a connecting host",
-		HideHelpCommand:      true,
-		EnableBashCompletion: true,
-		Commands:             []*cli.Command{dbCommand(), dnsblCommand(), explainCommand()},
-	}
-	if err := app.Run(os.Args); err != nil {
-		fmt.Fprintf(os.Stderr, "symbiosis-connect-check: %v\n", err)
-		os.Exit(1)
-	}
+	const own = "symbiosis-connect-check"
+	app := command.New(own, "answer Exim's questions about a connecting host", dbCommand(), dnsblCommand(), explainCommand())
+	os.Exit(command.Report(own, app.Run(os.Args)))
 }

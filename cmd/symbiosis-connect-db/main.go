@@ -10,17 +10,19 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/settings"
 )
+
+const own = "symbiosis-connect-db"
 
 // Exit codes beyond 0 and 1.
 const (
@@ -44,8 +46,8 @@ func run(ctx context.Context, args []string) int {
 	if ctx.Err() != nil {
 		err = errInterrupted // however deep down it showed
 	}
-	fmt.Fprintln(os.Stderr, name()+": "+err.Error())
-	var usage usageError
+	code := command.Report(own, err)
+	var usage command.UsageError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
@@ -54,7 +56,7 @@ func run(ctx context.Context, args []string) int {
 			name(), name())
 		return exitCorrupt
 	}
-	return 1
+	return code
 }
 
 var errInterrupted = errors.New("interrupted: nothing is left half done")
@@ -86,44 +88,16 @@ func plural[N int | int64](n N, thing string) string {
 	return fmt.Sprintf("%d %s", n, thing)
 }
 
-// A usageError is a command line that cannot be obeyed.
-type usageError string
+func usagef(format string, args ...any) error { return command.Usagef(format, args...) }
 
-func (e usageError) Error() string { return string(e) }
-
-func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
-
-// name is the command's name, which is another one on Sympl.
-func name() string {
-	if base := filepath.Base(os.Args[0]); strings.HasPrefix(base, "sympl-") {
-		return base
-	}
-	return "symbiosis-connect-db"
-}
+func name() string { return command.Name(own) }
 
 func app() *cli.App {
-	onUsage := func(_ *cli.Context, err error, _ bool) error { return usagef("%v", err) }
-	a := &cli.App{
-		Name:  name(),
-		Usage: "maintain and inspect the firewall's count database",
-		Description: "The database has one row for each time that the firewall's scan met a host in the logs. The connect\n" +
-			"check denies a host by the sum of its counts. Exit status: 0 done, also when another run is at work\n" +
-			"already; 1 it failed; 2 wrong command line; 3 the database is damaged, and nothing was changed.",
-		HideHelpCommand:      true,
-		EnableBashCompletion: true,
-		OnUsageError:         onUsage,
-		ExitErrHandler:       func(*cli.Context, error) {},
-		Commands:             append(append(maintenance(), inspection()...), editing()...),
-		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return usagef("there is no command %q; see %s --help", c.Args().First(), name())
-			}
-			return cli.ShowAppHelp(c)
-		},
-	}
+	a := command.New(own, "maintain and inspect the firewall's count database", append(append(maintenance(), inspection()...), editing()...)...)
+	a.Description = "The database has one row for each time that the firewall's scan met a host in the logs. The connect\n" +
+		"check denies a host by the sum of its counts. Exit status: 0 done, also when another run is at work\n" +
+		"already; 1 it failed; 2 wrong command line; 3 the database is damaged, and nothing was changed."
 	for _, c := range a.Commands {
-		c.OnUsageError = onUsage
-		c.HideHelpCommand = true
 		c.Flags = append(c.Flags,
 			&cli.StringFlag{Name: "database", Usage: "work on the database in `FILE` instead of the platform's"},
 			&cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})

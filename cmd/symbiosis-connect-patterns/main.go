@@ -4,38 +4,16 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"symbiosis-connect-acl/cmd/internal/command"
 )
 
-func main() {
-	err := app().Run(os.Args)
-	if err == nil {
-		return
-	}
-	var exit cli.ExitCoder
-	if errors.As(err, &exit) {
-		if text := exit.Error(); text != "" {
-			fmt.Fprintln(os.Stderr, name()+": "+text)
-		}
-		os.Exit(exit.ExitCode())
-	}
-	fmt.Fprintln(os.Stderr, name()+": "+err.Error())
-	os.Exit(1)
-}
+const own = "symbiosis-connect-patterns"
 
-// name is the command's name, which is another one on Sympl.
-func name() string {
-	if base := filepath.Base(os.Args[0]); strings.HasPrefix(base, "sympl-") {
-		return base
-	}
-	return "symbiosis-connect-patterns"
-}
+func main() { os.Exit(command.Report(own, app().Run(os.Args))) }
 
 func app() *cli.App {
 	root := &cli.StringFlag{Name: "root", Usage: "work on the system below `DIR`", Value: "/"}
@@ -43,56 +21,35 @@ func app() *cli.App {
 	quiet := &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing but errors"}
 	file := &cli.StringFlag{Name: "file", Usage: "the pattern file is `FILE`, not the platform's exim4.patterns"}
 	ours := &cli.StringFlag{Name: "patterns", Usage: "our patterns are in `FILE`, not in the package's directory"}
-	usageError := func(_ *cli.Context, err error, _ bool) error { return fmt.Errorf("%w: see --help", err) }
-	a := &cli.App{
-		Name:                 name(),
-		Usage:                "merge our firewall patterns into the platform's, take them out, try patterns on a log",
-		HideHelpCommand:      true,
-		EnableBashCompletion: true,
-		// The errors are printed and turned into exit codes by main.
-		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   usageError,
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return fmt.Errorf("there is no command %q: see --help", c.Args().First())
-			}
-			return cli.ShowAppHelp(c)
+	return command.New(own, "merge our firewall patterns into the platform's, take them out, try patterns on a log", &cli.Command{
+		Name:  "install",
+		Usage: "merge our patterns into the platform's exim4.patterns",
+		Description: "Ours become one marked block. A line outside it that ours supersede is commented out with a marker, " +
+			"so that nothing counts twice and no pattern stays that an attacker can turn against others. " +
+			"\"file =\" and \"ports =\" of the file stay in force. A second run changes nothing.",
+		Flags:  []cli.Flag{root, file, ours, dryRun, quiet},
+		Action: install,
+	}, &cli.Command{
+		Name:  "remove",
+		Usage: "take our patterns out again",
+		Description: "The file comes back byte for byte as it was before install; edits made since then stay. " +
+			"A file that install made, and that holds nothing else, is deleted.",
+		Flags:  []cli.Flag{root, file, dryRun, quiet},
+		Action: remove,
+	}, &cli.Command{
+		Name:      "test",
+		Usage:     "try pattern files on logs",
+		ArgsUsage: "[PATTERN-FILE]...",
+		Description: "Tells for every pattern how often it matches and which addresses it takes, which lines count twice, " +
+			"and where an address taken is not the one that Exim wrote: such a pattern can be used to have others blocked. " +
+			"Without PATTERN-FILE it tries the platform's exim4.patterns, without --log the log that the pattern file names. " +
+			"Changes nothing. Exits with 0 when all is well, with 1 when something could not be read, " +
+			"and with 2 when a pattern does not compile, or takes an address that may be somebody else's.",
+		Flags: []cli.Flag{root,
+			&cli.StringSliceFlag{Name: "log", Aliases: []string{"l"}, Usage: "read `FILE`, which may end in .gz, or - for standard input (may be repeated)"},
+			&cli.IntFlag{Name: "top", Usage: "name the `N` most frequent addresses of each pattern", Value: 5},
+			&cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"},
 		},
-		Commands: []*cli.Command{{
-			Name:  "install",
-			Usage: "merge our patterns into the platform's exim4.patterns",
-			Description: "Ours become one marked block. A line outside it that ours supersede is commented out with a marker, " +
-				"so that nothing counts twice and no pattern stays that an attacker can turn against others. " +
-				"\"file =\" and \"ports =\" of the file stay in force. A second run changes nothing.",
-			Flags:  []cli.Flag{root, file, ours, dryRun, quiet},
-			Action: install,
-		}, {
-			Name:  "remove",
-			Usage: "take our patterns out again",
-			Description: "The file comes back byte for byte as it was before install; edits made since then stay. " +
-				"A file that install made, and that holds nothing else, is deleted.",
-			Flags:  []cli.Flag{root, file, dryRun, quiet},
-			Action: remove,
-		}, {
-			Name:      "test",
-			Usage:     "try pattern files on logs",
-			ArgsUsage: "[PATTERN-FILE]...",
-			Description: "Tells for every pattern how often it matches and which addresses it takes, which lines count twice, " +
-				"and where an address taken is not the one that Exim wrote: such a pattern can be used to have others blocked. " +
-				"Without PATTERN-FILE it tries the platform's exim4.patterns, without --log the log that the pattern file names. " +
-				"Changes nothing. Exits with 0 when all is well, with 1 when something could not be read, " +
-				"and with 2 when a pattern does not compile, or takes an address that may be somebody else's.",
-			Flags: []cli.Flag{root,
-				&cli.StringSliceFlag{Name: "log", Aliases: []string{"l"}, Usage: "read `FILE`, which may end in .gz, or - for standard input (may be repeated)"},
-				&cli.IntFlag{Name: "top", Usage: "name the `N` most frequent addresses of each pattern", Value: 5},
-				&cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"},
-			},
-			Action: test,
-		}},
-	}
-	for _, c := range a.Commands {
-		c.HideHelpCommand = true
-		c.OnUsageError = usageError
-	}
-	return a
+		Action: test,
+	})
 }

@@ -6,12 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
-	"github.com/rogpeppe/go-internal/diff"
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/atomicfile"
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/platform"
@@ -50,15 +49,8 @@ func read(path string) ([]byte, error) {
 	return data, nil
 }
 
-func noArguments(c *cli.Context) error {
-	if c.Args().Present() {
-		return fmt.Errorf("%s takes no argument %q", c.Command.Name, c.Args().First())
-	}
-	return nil
-}
-
 func install(c *cli.Context) error {
-	if err := noArguments(c); err != nil {
+	if err := command.NoArguments(c); err != nil {
 		return err
 	}
 	target, from, err := files(c)
@@ -78,7 +70,7 @@ func install(c *cli.Context) error {
 		return fmt.Errorf("%s: %w", target, err)
 	}
 	if c.Bool("dry-run") {
-		printDiff(target, existing, merged, false)
+		fmt.Print(command.Diff(target, existing, merged))
 		return nil
 	}
 	say := func(format string, args ...any) {
@@ -144,7 +136,7 @@ func write(path string, data []byte, isNew bool) error {
 }
 
 func remove(c *cli.Context) error {
-	if err := noArguments(c); err != nil {
+	if err := command.NoArguments(c); err != nil {
 		return err
 	}
 	target, _, err := files(c)
@@ -160,7 +152,12 @@ func remove(c *cli.Context) error {
 		return fmt.Errorf("%s: %w", target, err)
 	}
 	if c.Bool("dry-run") {
-		printDiff(target, merged, original, deleteFile)
+		if deleteFile {
+			original = nil
+		} else if original == nil {
+			original = []byte{}
+		}
+		fmt.Print(command.Diff(target, merged, original))
 		return nil
 	}
 	say := func(text string) {
@@ -184,18 +181,4 @@ func remove(c *cli.Context) error {
 	}
 	say("our patterns are out")
 	return nil
-}
-
-func printDiff(path string, old, new []byte, deleted bool) {
-	from, to := path, path
-	if old == nil {
-		from = "/dev/null"
-	}
-	if deleted {
-		to = "/dev/null"
-	}
-	text := string(diff.Diff(from, old, to, new))
-	// The first line repeats the names in a form that patch(1) does not know.
-	_, text, _ = strings.Cut(text, "\n")
-	fmt.Print(text)
 }

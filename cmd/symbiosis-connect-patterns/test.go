@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/platform"
 )
@@ -94,10 +94,7 @@ func test(c *cli.Context) error {
 		bad = bad || r.Wrong > 0 || r.Unclear > 0
 	}
 	if c.Bool("json") {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		if err := e.Encode(results); err != nil {
+		if err := command.WriteJSON(os.Stdout, results); err != nil {
 			return err
 		}
 	} else {

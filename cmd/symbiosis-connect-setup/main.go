@@ -4,52 +4,34 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 
-	"github.com/rogpeppe/go-internal/diff"
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/setup"
 )
 
 // Exit codes beyond 0 and 1.
 const exitNotRebuilt = 3
 
+const own = "symbiosis-connect-setup"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
 	err := app().RunContext(ctx, os.Args)
-	if err == nil {
-		return
-	}
-	var exit cli.ExitCoder
-	if errors.As(err, &exit) {
-		if text := exit.Error(); text != "" {
-			fmt.Fprintln(os.Stderr, name()+": "+text)
-		}
-		os.Exit(exit.ExitCode())
-	}
-	fmt.Fprintln(os.Stderr, name()+": "+err.Error())
+	stop()
+	code := command.Report(own, err)
 	if errors.Is(err, setup.ErrNotRebuilt) || errors.Is(err, setup.ErrNotRestarted) {
-		os.Exit(exitNotRebuilt)
+		code = exitNotRebuilt
 	}
-	os.Exit(1)
-}
-
-// name is the command's name, which is another one on Sympl.
-func name() string {
-	if base := filepath.Base(os.Args[0]); strings.HasPrefix(base, "sympl-") {
-		return base
-	}
-	return "symbiosis-connect-setup"
+	os.Exit(code)
 }
 
 func app() *cli.App {
@@ -64,106 +46,77 @@ func app() *cli.App {
 		}
 		return opt
 	}
-	// A wrong flag is one line, not a page of help.
-	usageError := func(_ *cli.Context, err error, _ bool) error { return fmt.Errorf("%w: see --help", err) }
-	commands := &cli.App{
-		Name:                 name(),
-		Usage:                "build the connect rules into Exim, take them out, check them",
-		HideHelpCommand:      true,
-		EnableBashCompletion: true,
-		// The errors are printed and turned into exit codes by main.
-		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   usageError,
+	return command.New(own, "build the connect rules into Exim, take them out, check them", &cli.Command{
+		Name:  "apply",
+		Usage: "build the rules in, test and prove the configuration, and put it in force",
+		Description: "Takes over a log_selector that stands elsewhere, merges the firewall patterns, " +
+			"switches the rules on, builds and tests the configuration, imagines innocent hosts at its door, " +
+			"and only then puts it in force, restarts Exim and makes the index of the count database. " +
+			"When anything fails, every file is put back as it was. A second run changes nothing.",
+		Flags: []cli.Flag{root, noRestart, quiet, &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change in files, and change nothing"}},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return fmt.Errorf("there is no command %q: see --help", c.Args().First())
+			if err := command.NoArguments(c); err != nil {
+				return err
 			}
-			return cli.ShowAppHelp(c)
+			if c.Bool("dry-run") {
+				return dryRun(c.Context, options(c))
+			}
+			return setup.Apply(c.Context, options(c))
 		},
-		Commands: []*cli.Command{{
-			Name:  "apply",
-			Usage: "build the rules in, test and prove the configuration, and put it in force",
-			Description: "Takes over a log_selector that stands elsewhere, merges the firewall patterns, " +
-				"switches the rules on, builds and tests the configuration, imagines innocent hosts at its door, " +
-				"and only then puts it in force, restarts Exim and makes the index of the count database. " +
-				"When anything fails, every file is put back as it was. A second run changes nothing.",
-			Flags: []cli.Flag{root, noRestart, quiet, &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change in files, and change nothing"}},
-			Action: func(c *cli.Context) error {
-				if err := noArguments(c); err != nil {
-					return err
-				}
-				if c.Bool("dry-run") {
-					return dryRun(c.Context, options(c))
-				}
-				return setup.Apply(c.Context, options(c))
-			},
-		}, {
-			Name:  "remove",
-			Usage: "take out exactly what apply has built in",
-			Description: "Exits with 3 when our files are undone but the rest of the configuration does not build, " +
-				"or Exim could not be restarted.",
-			Flags: []cli.Flag{root, noRestart, quiet},
-			Action: func(c *cli.Context) error {
-				if err := noArguments(c); err != nil {
-					return err
-				}
-				return setup.Remove(c.Context, options(c))
-			},
-		}, {
-			Name:  "check",
-			Usage: "examine the installation and tell what is wrong and what to do",
-			Description: "Prints one line for each finding: OK, WARN or FAIL. Exits with 0 when all is well, " +
-				"with 1 when there are warnings, and with 2 when something does not work. Changes nothing.",
-			Flags: []cli.Flag{root, asJSON, &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is not OK"}},
-			Action: func(c *cli.Context) error {
-				if err := noArguments(c); err != nil {
-					return err
-				}
-				found, err := setup.Check(c.Context, setup.Options{Root: c.String("root")})
-				if err != nil {
-					// Monitoring must not take this for a warning.
-					return cli.Exit(err.Error(), 2)
-				}
-				if err := printFindings(found, c.Bool("json"), c.Bool("quiet")); err != nil {
-					return cli.Exit(err.Error(), 2)
-				}
-				if worst := setup.Worst(found); worst != setup.OK {
-					return cli.Exit("", int(worst))
-				}
-				return nil
-			},
-		}, {
-			Name:  "status",
-			Usage: "tell what is applied",
-			Flags: []cli.Flag{root, asJSON},
-			Action: func(c *cli.Context) error {
-				if err := noArguments(c); err != nil {
-					return err
-				}
-				r, err := setup.Status(c.Context, setup.Options{Root: c.String("root")})
-				if err != nil {
-					return err
-				}
-				if c.Bool("json") {
-					return printJSON(r)
-				}
-				printStatus(r)
-				return nil
-			},
-		}},
-	}
-	for _, c := range commands.Commands {
-		c.HideHelpCommand = true
-		c.OnUsageError = usageError
-	}
-	return commands
-}
-
-func noArguments(c *cli.Context) error {
-	if c.Args().Present() {
-		return fmt.Errorf("%s takes no argument %q", c.Command.Name, c.Args().First())
-	}
-	return nil
+	}, &cli.Command{
+		Name:  "remove",
+		Usage: "take out exactly what apply has built in",
+		Description: "Exits with 3 when our files are undone but the rest of the configuration does not build, " +
+			"or Exim could not be restarted.",
+		Flags: []cli.Flag{root, noRestart, quiet},
+		Action: func(c *cli.Context) error {
+			if err := command.NoArguments(c); err != nil {
+				return err
+			}
+			return setup.Remove(c.Context, options(c))
+		},
+	}, &cli.Command{
+		Name:  "check",
+		Usage: "examine the installation and tell what is wrong and what to do",
+		Description: "Prints one line for each finding: OK, WARN or FAIL. Exits with 0 when all is well, " +
+			"with 1 when there are warnings, and with 2 when something does not work. Changes nothing.",
+		Flags: []cli.Flag{root, asJSON, &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is not OK"}},
+		Action: func(c *cli.Context) error {
+			if err := command.NoArguments(c); err != nil {
+				return err
+			}
+			found, err := setup.Check(c.Context, setup.Options{Root: c.String("root")})
+			if err != nil {
+				// Monitoring must not take this for a warning.
+				return cli.Exit(err.Error(), 2)
+			}
+			if err := printFindings(found, c.Bool("json"), c.Bool("quiet")); err != nil {
+				return cli.Exit(err.Error(), 2)
+			}
+			if worst := setup.Worst(found); worst != setup.OK {
+				return cli.Exit("", int(worst))
+			}
+			return nil
+		},
+	}, &cli.Command{
+		Name:  "status",
+		Usage: "tell what is applied",
+		Flags: []cli.Flag{root, asJSON},
+		Action: func(c *cli.Context) error {
+			if err := command.NoArguments(c); err != nil {
+				return err
+			}
+			r, err := setup.Status(c.Context, setup.Options{Root: c.String("root")})
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return command.WriteJSON(os.Stdout, r)
+			}
+			printStatus(r)
+			return nil
+		},
+	})
 }
 
 func dryRun(ctx context.Context, opt setup.Options) error {
@@ -172,29 +125,12 @@ func dryRun(ctx context.Context, opt setup.Options) error {
 		return err
 	}
 	for _, c := range changes {
-		old, new := c.Path, c.Path
-		if c.Old == nil {
-			old = "/dev/null"
-		}
-		if c.New == nil {
-			new = "/dev/null"
-		}
-		text := string(diff.Diff(old, c.Old, new, c.New))
-		// The first line repeats the names in a form that patch(1) does not know.
-		_, text, _ = strings.Cut(text, "\n")
-		fmt.Print(text)
+		fmt.Print(command.Diff(c.Path, c.Old, c.New))
 	}
 	if len(changes) == 0 {
 		fmt.Println("nothing would change")
 	}
 	return nil
-}
-
-func printJSON(v any) error {
-	e := json.NewEncoder(os.Stdout)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }
 
 func printFindings(found []setup.Finding, asJSON, quiet bool) error {
@@ -205,7 +141,7 @@ func printFindings(found []setup.Finding, asJSON, quiet bool) error {
 		if found == nil {
 			found = []setup.Finding{}
 		}
-		return printJSON(found)
+		return command.WriteJSON(os.Stdout, found)
 	}
 	for _, f := range found {
 		text := fmt.Sprintf("%-4s  %s: %s", f.Level, f.Topic, f.Text)

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func command(args ...string) *exec.Cmd {
+func self(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), "SYMBIOSIS_CONNECT_SETUP_MAIN=1")
 	return cmd
@@ -31,7 +31,7 @@ func command(args ...string) *exec.Cmd {
 
 func try(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := command(args...)
+	cmd := self(args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -155,7 +155,7 @@ func TestSignal(t *testing.T) {
 	real := r.Read("usr/sbin/exim4")
 	r.Write("usr/sbin/exim4.real", real, 0o755)
 	r.Write("usr/sbin/exim4", "#!/bin/sh\nif grep -q '^.include_if_exists /usr/share' /etc/exim4/exim4.conf.tmp; then touch /tmp/hangs; sleep 600; fi\nexec /usr/sbin/exim4.real \"$@\"\n", 0o755)
-	cmd := command("apply", "--root", r.Dir)
+	cmd := self("apply", "--root", r.Dir)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {

@@ -1,0 +1,113 @@
+// Package command is what the four commands have in common at the command line:
+// their name, how they take flags and refuse wrong ones, and how an error
+// becomes a line on standard error and an exit code.
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/urfave/cli/v2"
+)
+
+// A UsageError is a command line that cannot be obeyed. Nothing was done.
+type UsageError string
+
+func (e UsageError) Error() string { return string(e) }
+
+// Usagef makes a UsageError.
+func Usagef(format string, args ...any) error { return UsageError(fmt.Sprintf(format, args...)) }
+
+// Name gives the name under which the command runs: its own, or the one that it
+// has on Sympl.
+func Name(own string) string {
+	if base := filepath.Base(os.Args[0]); strings.HasPrefix(base, "sympl-") {
+		return base
+	}
+	return own
+}
+
+// New makes an application of commands. A wrong flag or command gives a
+// UsageError, one line instead of the library's page of help, and no error ends
+// the program: Report makes its exit code.
+func New(own, usage string, commands ...*cli.Command) *cli.App {
+	wrong := func(_ *cli.Context, err error, _ bool) error { return Usagef("%v: see --help", err) }
+	a := &cli.App{
+		Name:                 Name(own),
+		Usage:                usage,
+		HideHelpCommand:      true,
+		EnableBashCompletion: true,
+		ExitErrHandler:       func(*cli.Context, error) {},
+		OnUsageError:         wrong,
+		Commands:             commands,
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return Usagef("there is no command %q: see --help", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	for _, c := range commands {
+		c.HideHelpCommand = true
+		if c.OnUsageError == nil {
+			c.OnUsageError = wrong
+		}
+	}
+	return a
+}
+
+// Report writes an error to standard error, in one line with the command's name
+// before it, and gives the exit code: that of an error from cli.Exit, 1 for any
+// other, 0 for none.
+func Report(own string, err error) int {
+	if err == nil {
+		return 0
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(os.Stderr, Name(own)+": "+text)
+	}
+	var exit cli.ExitCoder
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return 1
+}
+
+// NoArguments refuses arguments that are no flags.
+func NoArguments(c *cli.Context) error {
+	if c.Args().Present() {
+		return Usagef("%s takes no argument %q", c.Command.Name, c.Args().First())
+	}
+	return nil
+}
+
+// WriteJSON writes what --json prints: for programs, and so that people can
+// read it too.
+func WriteJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// Diff gives the change of a file in the form that patch(1) takes, "" when
+// there is none. Content that is nil stands for a file that is not there.
+func Diff(path string, old, new []byte) string {
+	from, to := path, path
+	if old == nil {
+		from = "/dev/null"
+	}
+	if new == nil {
+		to = "/dev/null"
+	}
+	text := string(diff.Diff(from, old, to, new))
+	// The first line repeats the names in a form that patch does not know.
+	_, text, _ = strings.Cut(text, "\n")
+	return text
+}
