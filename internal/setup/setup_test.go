@@ -210,6 +210,7 @@ func TestApplyAndRemove(t *testing.T) {
 				if inForce(t, r) {
 					t.Fatal("unpacking alone has put the rules in force")
 				}
+				r.Write("etc/exim4/exim4.conf~", "# the administrator's backup\n", 0o644)
 				before := snapshot(t, r, false)
 				opt, out := options(t, r)
 				must(t, Apply(ctx, opt))
@@ -794,7 +795,7 @@ func TestOtherMakefile(t *testing.T) {
 	text := r.Read("etc/exim4/Makefile")
 	for from, to := range map[string]string{
 		"# ----\\n":                      "# " + strings.Repeat("-", 60) + "\\n",
-		"mv -f ":                         "mv -fb ",
+		"mv -fb ":                        "mv -f ",
 		"invoke-rc.d $(service) restart": "service $(service) restart",
 	} {
 		if !strings.Contains(text, from) {
@@ -804,7 +805,6 @@ func TestOtherMakefile(t *testing.T) {
 	}
 	r.Write("etc/exim4/Makefile", text, 0o644)
 	r.Make("exim4.conf")
-	r.Write("etc/exim4/exim4.conf~", "# the administrator's backup\n", 0o644)
 	before := snapshot(t, r, false)
 	opt, _ := options(t, r)
 	must(t, Apply(ctx, opt))
