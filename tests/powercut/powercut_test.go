@@ -368,22 +368,27 @@ func TestNewFile(t *testing.T) {
 	r.crashed(r.newFileStays(keeps(1000, r.sumsOf(1000), r.sumsOf(1000, insert))))
 }
 
-// The firewall writes rows while the new file is written.
-func TestNewFileWithRowsThatCame(t *testing.T) {
-	r := recorded(t, `mkfifo says
-		exec 3<>"$DB"
-		symbiosis-connect-db maintain $HERE --writer-minutes= --retention-days 0 -v 3>&- >says & pid=$!
-		while read -r line; do
-			case $line in
-			putting*)
-				sqlite3 "$DB" "`+insert+`" 3>&-
-				exec 3>&- ;;
-			esac
-		done <says
-		wait $pid`,
-		func(db string) { generate(t, db, false) })
-	r.did(journal, newFile)
-	r.crashed(r.newFileStays(keeps(1000, r.sumsOf(1000), r.sumsOf(1000, insert))))
+// The firewall adds a row, or somebody takes some away, while the new file is
+// written.
+func TestNewFileWithChangesThatCame(t *testing.T) {
+	for name, change := range map[string]string{"added": insert, "deleted": "DELETE FROM blacklist WHERE rowid % 50 = 7"} {
+		t.Run(name, func(t *testing.T) {
+			r := recorded(t, `mkfifo says
+				exec 3<>"$DB"
+				symbiosis-connect-db maintain $HERE --writer-minutes= --retention-days 0 -v 3>&- >says & pid=$!
+				while read -r line; do
+					case $line in
+					putting*)
+						sqlite3 "$DB" "`+change+`" 3>&-
+						exec 3>&- ;;
+					esac
+				done <says
+				wait $pid`,
+				func(db string) { generate(t, db, false) })
+			r.did(journal, newFile)
+			r.crashed(r.newFileStays(keeps(1000, r.sumsOf(1000), r.sumsOf(1000, change))))
+		})
+	}
 }
 
 // The firewall was killed in the middle of a transaction that had reached the
@@ -417,8 +422,8 @@ func TestNewFileAfterAKilledWriter(t *testing.T) {
 func TestInPlace(t *testing.T) {
 	r := recorded(t, `symbiosis-connect-db maintain $HERE --writer-minutes= --retention-days 60`, func(db string) {
 		generate(t, db, true)
-		// Few enough to remove for the file to be kept.
-		execute(t, db, "DELETE FROM blacklist WHERE rowid % 20 AND timestamp < "+fmt.Sprint(now.Unix()-60*86400),
+		// A table of somebody else's keeps the file from being replaced.
+		execute(t, db, "CREATE TABLE other (x)", "DELETE FROM blacklist WHERE rowid % 20 AND timestamp < "+fmt.Sprint(now.Unix()-60*86400),
 			"INSERT INTO blacklist SELECT ip, timestamp, 5 FROM blacklist WHERE rowid % 30 = 1", "DROP INDEX "+blacklist.IndexName)
 	})
 	r.did(journal)
