@@ -186,10 +186,7 @@ func maintain(ctx context.Context, path string, o Options) (Result, error) {
 	verdict := func() error {
 		err := <-checked
 		checked <- err
-		if errors.Is(err, ErrCorrupt) {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		return err
+		return explain(path, err)
 	}
 	defer func() { stop(); <-checked }()
 
