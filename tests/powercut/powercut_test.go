@@ -361,6 +361,7 @@ var insert = fmt.Sprintf("INSERT INTO blacklist VALUES ('192.0.2.1', %d, 9)", no
 // The firewall has written a row just before, and its journal's removal is not
 // durable yet.
 func TestNewFile(t *testing.T) {
+	t.Parallel()
 	r := recorded(t, `sqlite3 "$DB" "`+insert+`"
 		symbiosis-connect-db maintain $HERE --writer-minutes= --retention-days 0`,
 		func(db string) { generate(t, db, false) })
@@ -371,8 +372,10 @@ func TestNewFile(t *testing.T) {
 // The firewall adds a row, or somebody takes some away, while the new file is
 // written.
 func TestNewFileWithChangesThatCame(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]string{"added": insert, "deleted": "DELETE FROM blacklist WHERE rowid % 50 = 7"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := recorded(t, `mkfifo says
 				exec 3<>"$DB"
 				symbiosis-connect-db maintain $HERE --writer-minutes= --retention-days 0 -v 3>&- >says & pid=$!
@@ -394,6 +397,7 @@ func TestNewFileWithChangesThatCame(t *testing.T) {
 // The firewall was killed in the middle of a transaction that had reached the
 // file.
 func TestNewFileAfterAKilledWriter(t *testing.T) {
+	t.Parallel()
 	r := recorded(t, `symbiosis-connect-db maintain $HERE --writer-minutes= --retention-days 0`, func(db string) {
 		generate(t, db, false)
 		c, err := sql.Open("sqlite3", "file:"+db+"?_cache_size=5")
@@ -420,6 +424,7 @@ func TestNewFileAfterAKilledWriter(t *testing.T) {
 }
 
 func TestInPlace(t *testing.T) {
+	t.Parallel()
 	r := recorded(t, `symbiosis-connect-db maintain $HERE --writer-minutes= --retention-days 60`, func(db string) {
 		generate(t, db, true)
 		// A table of somebody else's keeps the file from being replaced.
@@ -435,6 +440,7 @@ func TestInPlace(t *testing.T) {
 
 // What is deleted is on the disk elsewhere before.
 func TestDelete(t *testing.T) {
+	t.Parallel()
 	const firewall = "etc/symbiosis/firewall/blacklist.d"
 	r := recorded(t, `symbiosis-connect-db delete $HERE --yes --firewall --net 0.0.0.0/0`, func(db string) {
 		generate(t, db, true)
@@ -447,8 +453,15 @@ func TestDelete(t *testing.T) {
 	if len(before)-len(after) < 600 || len(after) < 100 {
 		t.Fatalf("from %d rows to %d", len(before), len(after))
 	}
+	r.crashed(deletedAreSaved(before, after))
+	r.faulted(deletedAreSaved(before, after), "delete", "--yes", "--net", "0.0.0.0/0")
+}
+
+// deletedAreSaved looks whether every row that is gone is in a file that restore
+// takes, and now and then whether restore brings them back.
+func deletedAreSaved(before, after []string) look {
 	n := 0
-	r.crashed(func(root string) error {
+	return func(root string) error {
 		db := filepath.Join(root, database)
 		have, err := rows(db)
 		if err != nil {
@@ -458,38 +471,43 @@ func TestDelete(t *testing.T) {
 			return err
 		}
 		saved, err := filepath.Glob(filepath.Join(root, "var/lib/symbiosis-connect-acl/deleted-*.json"))
-		if err != nil || len(saved) != 1 {
-			return fmt.Errorf("%d rows are gone, and saved are %v, %v", len(before)-len(have), saved, err)
-		}
-		text, err := os.ReadFile(saved[0])
 		if err != nil {
 			return err
 		}
 		lines := map[string]bool{}
-		for line := range strings.Lines(string(text)) {
-			lines[strings.TrimRight(line, ",\n")] = true
+		for _, file := range saved {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			for line := range strings.Lines(string(text)) {
+				lines[strings.TrimRight(line, ",\n")] = true
+			}
 		}
 		for _, row := range before {
 			f := strings.Fields(row)
 			_, there := slices.BinarySearch(have, row)
 			if !there && !lines[fmt.Sprintf(`{"ip":"%s","timestamp":%s,"count":%s}`, f[0], f[1], f[2])] {
-				return fmt.Errorf("%s is neither in the database nor in %s", row, saved[0])
+				return fmt.Errorf("%s is neither in the database nor in %v", row, saved)
 			}
 		}
 		if n++; n%40 != 1 {
 			return nil
 		}
-		if err := program(root, "restore", saved[0]); err != nil {
-			return err
+		for _, file := range saved {
+			if err := program(root, "restore", file); err != nil {
+				return err
+			}
 		}
 		if again, err := rows(db); err != nil || !slices.Equal(again, before) {
 			return fmt.Errorf("after restore there are %d rows, there were %d (%v)", len(again), len(before), err)
 		}
 		return nil
-	})
+	}
 }
 
 func TestImport(t *testing.T) {
+	t.Parallel()
 	var file string
 	r := recorded(t, `symbiosis-connect-db import $HERE all.csv`, func(db string) {
 		generate(t, db, true)
@@ -530,6 +548,7 @@ func TestImport(t *testing.T) {
 
 // The damaged file is in its place until the new one is, and then beside it.
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	r := recorded(t, `sqlite3 "$DB" "`+insert+`"
 		symbiosis-connect-db recover $HERE`, func(db string) {
 		generate(t, db, false)
