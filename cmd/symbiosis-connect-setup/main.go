@@ -19,7 +19,12 @@ import (
 )
 
 // Exit codes beyond 0 and 1.
-const exitNotRebuilt = 3
+const (
+	// exitCheckFails is also for a check that could not be made: monitoring
+	// must not take that for a warning.
+	exitCheckFails = int(setup.FAIL)
+	exitNotRebuilt = 3
+)
 
 const own = "symbiosis-connect-setup"
 
@@ -81,17 +86,19 @@ func app() *cli.App {
 		Description: "Prints one line for each finding: OK, WARN or FAIL. Exits with 0 when all is well, " +
 			"with 1 when there are warnings, and with 2 when something does not work. Changes nothing.",
 		Flags: []cli.Flag{root, asJSON, &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is not OK"}},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return cli.Exit(err.Error()+": see --help", exitCheckFails)
+		},
 		Action: func(c *cli.Context) error {
 			if err := command.NoArguments(c); err != nil {
-				return err
+				return cli.Exit(err.Error(), exitCheckFails)
 			}
 			found, err := setup.Check(c.Context, setup.Options{Root: c.String("root")})
 			if err != nil {
-				// Monitoring must not take this for a warning.
-				return cli.Exit(err.Error(), 2)
+				return cli.Exit(err.Error(), exitCheckFails)
 			}
 			if err := printFindings(found, c.Bool("json"), c.Bool("quiet")); err != nil {
-				return cli.Exit(err.Error(), 2)
+				return cli.Exit(err.Error(), exitCheckFails)
 			}
 			if worst := setup.Worst(found); worst != setup.OK {
 				return cli.Exit("", int(worst))

@@ -56,6 +56,8 @@ func TestUsage(t *testing.T) {
 		{"apply now", 1, "", `apply takes no argument "now"`},
 		{"apply --forse", 1, "", "-forse: see --help"},
 		{"apply --root " + empty, 0, "neither Symbiosis nor Sympl", ""},
+		{"check now", 2, "", `check takes no argument "now"`},
+		{"check --forse", 2, "", "-forse: see --help"},
 		{"apply --quiet --root " + empty, 0, "", ""},
 		{"apply --dry-run --root " + empty, 0, "nothing would change", ""},
 		{"remove --root " + empty, 0, "neither Symbiosis nor Sympl", ""},

@@ -370,6 +370,9 @@ func (d *doctor) values() {
 func (d *doctor) logging() {
 	value, err := d.exim.Option(d.ctx, d.exim.Config(), logSelector)
 	value = strings.Join(strings.Fields(value), " ") // the macros in it leave gaps
+	if value == "" {
+		value = "nothing"
+	}
 	switch {
 	case err != nil:
 		d.fail("logging", d.build(), "%v", err)
@@ -603,7 +606,7 @@ func (d *doctor) lists(resolves bool) {
 			notes = " (" + strings.Join(h.Notes, "; ") + ")"
 		}
 		// What to do stands in Problem; this is how.
-		how := fmt.Sprintf("%s in 00-main/22-connect-check-local says which lists are asked; after a change %s", macro[h.Zone], d.build())
+		how := fmt.Sprintf("write %s == the lists to ask into 00-main/22-connect-check-local and %s", macro[h.Zone], d.build())
 		switch {
 		case h.OK():
 			d.ok("lists", "%s answers as it should%s", h.Zone, notes)

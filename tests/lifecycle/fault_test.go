@@ -103,8 +103,13 @@ func TestFaults(t *testing.T) {
 		if h.pid() != 0 {
 			t.Error("the installation started an Exim that was stopped")
 		}
+		monit := "/etc/" + h.Platform + "/monit.d/connect-acl"
+		if out := h.fail(monit); !strings.Contains(out, "Exim does not run") {
+			t.Errorf("monit is told:\n%s", out)
+		}
 		h.run("/etc/init.d/exim4", "start")
 		h.serves("started", true)
+		h.run(monit)
 		h.stop()
 		h.run("dpkg", "-P", h.pkg)
 		if h.pid() != 0 {
