@@ -108,7 +108,10 @@ func deleteHosts(c *cli.Context) error {
 			return err
 		}
 	}
-	files := automatic(c, p, keys)
+	var files []address.Key
+	if c.Bool("firewall") {
+		files = automatic(p, keys)
+	}
 	if len(rows) == 0 && len(files) == 0 {
 		if len(keys) == 0 && c.Bool("dnsbl-listed") {
 			fmt.Println("nothing to delete: the lists deny none of the hosts")
@@ -137,6 +140,9 @@ func deleteHosts(c *cli.Context) error {
 			return err
 		}
 		n, err := blacklist.DeleteRows(c.Context, p.database, rows)
+		if err != nil && n > 0 {
+			err = fmt.Errorf("%v; the same command deletes the rest", err)
+		}
 		if err == nil || n > 0 {
 			undo := name() + " restore"
 			if p.given {
@@ -165,6 +171,9 @@ func deleteHosts(c *cli.Context) error {
 		if removed {
 			fmt.Printf("removed %s.auto; the firewall follows at its next reload, within the hour\n", k.FileName())
 		}
+	}
+	if n := len(automatic(p, keys)); n > 0 {
+		fmt.Printf("%s still in the firewall, by the scan's file in blacklist.d: --firewall removes that too\n", plural(n, "host"))
 	}
 	return nil
 }
@@ -213,11 +222,8 @@ func chosen(c *cli.Context, p place) ([]address.Key, error) {
 	return keys, nil
 }
 
-// automatic gives the hosts whose automatic firewall file is to go.
-func automatic(c *cli.Context, p place, keys []address.Key) []address.Key {
-	if !c.Bool("firewall") {
-		return nil
-	}
+// automatic gives those of the hosts that have an automatic firewall file.
+func automatic(p place, keys []address.Key) []address.Key {
 	var found []address.Key
 	for _, k := range keys {
 		if _, err := os.Lstat(filepath.Join(p.platform.FirewallDir, "blacklist.d", k.FileName()+".auto")); err == nil {
@@ -249,7 +255,9 @@ func describe(rows []blacklist.Row, files []address.Key) {
 		}
 		fmt.Printf("  %s: %s, count %d\n", h.ip, plural(h.rows, "row"), h.count)
 	}
-	fmt.Printf("to delete: %s of %s\n", plural(len(rows), "row"), plural(len(hosts), "host"))
+	if len(rows) > 0 {
+		fmt.Printf("to delete: %s of %s\n", plural(len(rows), "row"), plural(len(hosts), "host"))
+	}
 	for _, k := range files {
 		fmt.Printf("to remove: blacklist.d/%s.auto\n", k.FileName())
 	}
@@ -335,8 +343,12 @@ func add(c *cli.Context) error {
 	}
 	at := time.Now()
 	if s := c.String("time"); s != "" {
-		if at, err = parseTime(s, at); err != nil {
+		now := at
+		if at, err = parseTime(s, now); err != nil {
 			return err
+		}
+		if at.After(now) {
+			return usagef("add: --time: %s is yet to come", s)
 		}
 	}
 	p, err := need(c, -1)
@@ -412,7 +424,8 @@ func importRows(c *cli.Context) error {
 	}
 	n, err := blacklist.InsertMissing(c.Context, p.database, rows)
 	if err != nil && n > 0 {
-		return fmt.Errorf("%w; %s stored before that, and the same command stores the rest", err, plural(n, "row"))
+		// %v, because of a damaged file the exit status would say that nothing was changed.
+		return fmt.Errorf("%v; %s stored before that, and the same command stores the rest", err, plural(n, "row"))
 	} else if err != nil {
 		return err
 	}

@@ -188,6 +188,7 @@ func TestExitStatus(t *testing.T) {
 		{"add 192.0.2.1", 2, "--count must be given"},
 		{"add --count 5", 2, "one address"},
 		{"add 192.0.2.1 --count 0", 2, "1 or more"},
+		{"add 192.0.2.1 --count 5 --time 2999-01-01", 2, "yet to come"},
 		{"delete 192.0.2.1", 2, "--yes"},
 		{"restore", 2, "one file is needed"},
 		{"export --format xml", 2, "json and csv"},
