@@ -600,7 +600,7 @@ func (s *swapper) try(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	err = s.catchUp(ctx, f)
+	err = s.catchUp(ctx, f, nil)
 	f.Close()
 	if err != nil && !errors.Is(err, ErrBusy) {
 		return false, err
@@ -632,7 +632,7 @@ func (s *swapper) try(ctx context.Context) (done bool, err error) {
 	if err := tx.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&cookie); err != nil {
 		return false, explain(s.path, err)
 	}
-	if err := s.catchUp(ctx, l.file); err != nil {
+	if err := s.catchUp(ctx, l.file, l); err != nil {
 		return false, err
 	}
 	// The journal of the last transaction is gone, but not from the disk before
@@ -655,9 +655,10 @@ func (s *swapper) busy() error { return fmt.Errorf("%s: %w", s.path, ErrBusy) }
 // catchUp adds to the new file the rows that were added to the old one, which
 // is f, and syncs it. If anything else was done to the old file it returns
 // errUnsteady, and everything begins again from a new copy. It returns ErrBusy,
-// having done nothing, when somebody writes at this moment.
-func (s *swapper) catchUp(ctx context.Context, f *os.File) error {
-	now, err := soonSteady(ctx, s.path)
+// having done nothing, when somebody writes at this moment, or may have, for
+// want of a lease.
+func (s *swapper) catchUp(ctx context.Context, f *os.File, l *lease) error {
+	now, err := soonSteady(ctx, s.path, l)
 	if errors.Is(err, errUnsteady) {
 		return s.busy()
 	} else if err != nil {
@@ -679,7 +680,7 @@ func (s *swapper) catchUp(ctx context.Context, f *os.File) error {
 	if err != nil && !errors.Is(err, errUnsteady) {
 		return err
 	}
-	if after, serr := steady(s.path); serr != nil || after != now {
+	if after, serr := soonSteady(ctx, s.path, l); serr != nil || after != now {
 		return s.busy()
 	}
 	if err != nil {
@@ -702,6 +703,9 @@ func (s *swapper) catchUp(ctx context.Context, f *os.File) error {
 		return err
 	}
 	s.shot.header, s.shot.stamp = h, now
+	if now.young() {
+		s.shot.stamp = stamp{}
+	}
 	return syncPath(s.fresh)
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -178,6 +179,87 @@ func TestFullDisk(t *testing.T) {
 		}
 		if e, _ := os.ReadDir(dir); len(e) != 2 {
 			t.Errorf("left behind: %v", e)
+		}
+	}
+}
+
+// A disk that is full in the middle of it costs no row, leaves nothing behind,
+// and the next run, with room, does the work.
+func TestDiskFullMeanwhile(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root to mount a file system")
+	}
+	for _, way := range []string{"new file", "in place"} {
+		for _, when := range []string{"reading", "writing", "putting", "deleting", "summing up", "building"} {
+			if (way == "in place") != slices.Contains([]string{"reading", "deleting", "summing up", "building"}, when) && when != "reading" {
+				continue
+			}
+			t.Run(way+", "+when, func(t *testing.T) {
+				dir := t.TempDir()
+				if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=32m"); err != nil {
+					t.Skipf("cannot mount a file system here: %v", err)
+				}
+				t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+				path, fill := filepath.Join(dir, "db"), filepath.Join(dir, "fill")
+				if err := blacklisttest.Generate(path, blacklisttest.Spec{Seed: 19, Rows: 40_000, Now: now, Span: 320 * Day}); err != nil {
+					t.Fatal(err)
+				}
+				if way == "in place" {
+					execAll(t, path, "CREATE TABLE other (x)")
+				}
+				o := maintainOptions()
+				full := false
+				o.Progress = func(s string) {
+					if !strings.HasPrefix(s, when) || full {
+						return
+					}
+					full = true
+					if when == "putting" { // what came meanwhile does not fit in
+						execAll(t, path, `INSERT INTO blacklist WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 3000)
+							SELECT '203.0.113.3', 1773000000, 1 FROM n`)
+					}
+					f, err := os.Create(fill)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer f.Close()
+					for b := make([]byte, 4096); err == nil; {
+						_, err = f.Write(b)
+					}
+					if !errors.Is(err, unix.ENOSPC) {
+						t.Fatal(err)
+					}
+				}
+				want := kept(t, path)
+				_, err := Maintain(context.Background(), path, o)
+				if when == "putting" {
+					want["203.0.113.3"] = 3000
+				}
+				if !full || err == nil || !strings.Contains(err.Error(), "disk is full") && !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), dir) {
+					t.Errorf("full is %v, and it says: %v", full, err)
+				}
+				if got := kept(t, path); fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Error("the sums differ")
+				}
+				if e, _ := os.ReadDir(dir); len(e) != 2 {
+					t.Errorf("left behind: %v", e)
+				}
+				if err := os.Remove(fill); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := Maintain(context.Background(), path, o); err != nil {
+					t.Error(err)
+				}
+				if got := kept(t, path); fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Error("after the next run the sums differ")
+				}
+				if ok, err := HasIndex(context.Background(), path); !ok || err != nil {
+					t.Errorf("there is no index: %v", err)
+				}
+				if err := IntegrityCheck(context.Background(), path); err != nil {
+					t.Error(err)
+				}
+			})
 		}
 	}
 }

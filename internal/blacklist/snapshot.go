@@ -29,9 +29,16 @@ type stamp struct {
 
 const tick = 25 * time.Millisecond
 
-// steady gives the file's stamp if nobody is in the middle of writing to it:
-// there is no journal and the last write is a while ago.
-func steady(path string) (stamp, error) {
+// young reports whether the file may have been written to since without another
+// stamp.
+func (s stamp) young() bool {
+	age := time.Since(time.Unix(s.mtime.Sec, s.mtime.Nsec))
+	return age >= 0 && age < tick
+}
+
+// stampOf gives the file's stamp if nobody is in the middle of writing to it:
+// there is no journal.
+func stampOf(path string) (stamp, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return stamp{}, &os.PathError{Op: "stat", Path: path, Err: err}
@@ -39,10 +46,16 @@ func steady(path string) (stamp, error) {
 	if hasJournal(path) {
 		return stamp{}, errUnsteady
 	}
-	if age := time.Since(time.Unix(st.Mtim.Sec, st.Mtim.Nsec)); age >= 0 && age < tick {
-		return stamp{}, errUnsteady
-	}
 	return stamp{ino: st.Ino, size: st.Size, mtime: st.Mtim}, nil
+}
+
+// steady is stampOf if the last write is a while ago.
+func steady(path string) (stamp, error) {
+	s, err := stampOf(path)
+	if err == nil && s.young() {
+		err = errUnsteady
+	}
+	return s, err
 }
 
 // hasJournal reports whether a rollback journal with content lies beside the
@@ -191,7 +204,7 @@ func snapshot(ctx context.Context, path, to string, wait time.Duration) (s shot,
 		if ok, err := awaitNoWriter(ctx, path, nil, wait-time.Since(begin)); err != nil || !ok {
 			return s, errors.Join(err, errUnsteady)
 		}
-		ok, err := s.underLease(ctx, path, to)
+		ok, err := s.underLease(path, to)
 		if err != nil || ok {
 			s.waited += time.Since(begin)
 			return s, err
@@ -205,16 +218,20 @@ func snapshot(ctx context.Context, path, to string, wait time.Duration) (s shot,
 
 // underLease mends the copy while no other program can open the file for
 // writing. It reports whether that was so.
-func (s *shot) underLease(ctx context.Context, path, to string) (bool, error) {
+func (s *shot) underLease(path, to string) (bool, error) {
 	l, err := takeLease(path)
 	if err != nil {
 		return false, err
 	}
 	defer l.giveUp()
-	if !l.granted {
+	if !l.granted && !l.busy {
+		return false, errUnsteady // there are no leases here
+	}
+	if l.busy {
 		return false, nil
 	}
-	if s.stamp, err = soonSteady(ctx, path); err != nil {
+	before, err := stampOf(path)
+	if err != nil {
 		return false, ignoreUnsteady(err)
 	}
 	if err := mendFrom(to, l.file); err != nil {
@@ -224,8 +241,14 @@ func (s *shot) underLease(ctx context.Context, path, to string) (bool, error) {
 		return false, err
 	}
 	// The kernel takes a lease away after a while (45 s).
-	after, err := steady(path)
-	return err == nil && after == s.stamp, ignoreUnsteady(err)
+	after, err := stampOf(path)
+	if err != nil || after != before {
+		return false, ignoreUnsteady(err)
+	}
+	if s.stamp = after; s.stamp.young() {
+		s.stamp = stamp{}
+	}
+	return true, nil
 }
 
 func ignoreUnsteady(err error) error {
@@ -236,8 +259,11 @@ func ignoreUnsteady(err error) error {
 }
 
 // soonSteady is steady for a file that nobody writes to now, but somebody may
-// have written to a moment ago.
-func soonSteady(ctx context.Context, path string) (stamp, error) {
+// have written to a moment ago. With a lease nobody can have.
+func soonSteady(ctx context.Context, path string, l *lease) (stamp, error) {
+	if l != nil && l.granted {
+		return stampOf(path)
+	}
 	s, err := steady(path)
 	for range 2 {
 		if !errors.Is(err, errUnsteady) {

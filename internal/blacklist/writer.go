@@ -105,7 +105,7 @@ func awaitNoWriter(ctx context.Context, path string, minutes []int, limit time.D
 		if waited >= limit {
 			return false, nil
 		}
-		const step = 20 * time.Millisecond
+		const step = 5 * time.Millisecond
 		if err := sleep(ctx, step); err != nil {
 			return false, err
 		}
