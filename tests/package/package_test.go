@@ -321,43 +321,49 @@ func TestManualPagesHaveNoWarnings(t *testing.T) {
 }
 
 // Two builds of one source, in different folders, years, time zones, locales
-// and with another umask, are the same bytes. The second one compiles
-// everything anew when CONNECT_ACL_LONG is set.
+// and with another umask, are the same bytes, for this machine and for another.
+// The second one compiles everything anew when CONNECT_ACL_LONG is set.
 func TestReproducible(t *testing.T) {
 	needs(t, "gcc", "make", "faketime", "dpkg-deb")
 	frozen := t.TempDir() // the two must not see an edit between them
 	deb.CopySource(t, source, frozen)
-	build := func(dir string, env []string, umask, clock string) []byte {
-		t.Helper()
-		deb.CopySource(t, frozen, dir)
-		scatterTimes(t, dir)
-		cmd := `umask ` + umask + `; exec faketime "$1" make -s deb ARCH="$2"`
-		arch := strings.TrimSpace(run(t, "/", nil, "go", "env", "GOHOSTARCH"))
-		run(t, dir, env, "sh", "-c", cmd, "sh", clock, arch)
-		var all []byte
-		for _, p := range platforms {
-			data, err := os.ReadFile(deb.Out(t, dir, p, deb.Version(t, dir), arch))
-			if err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, data...)
-		}
-		return all
-	}
-	one, two := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "some other place", "b")
+	first := []string{"TZ=UTC", "LC_ALL=C"}
 	second := []string{"TZ=Asia/Tokyo", "LC_ALL=C.UTF-8"}
 	if os.Getenv("CONNECT_ACL_LONG") != "" {
 		second = append(second, "GOCACHE="+t.TempDir())
 	}
-	a := build(one, []string{"TZ=UTC", "LC_ALL=C"}, "022", "2026-12-24 12:00:00")
-	b := build(two, second, "077", "2029-02-03 04:05:06")
-	if !bytes.Equal(a, b) {
-		t.Errorf("the two builds differ; the packages are in %s/dist and %s/dist", one, two)
-		if os.Getenv("CONNECT_ACL_LAB_KEEP") != "" {
-			for name, data := range map[string][]byte{"a": a, "b": b} {
-				os.WriteFile(filepath.Join(os.TempDir(), "reproducible-"+name), data, 0o644)
+	host := deb.Arch(t)
+	for arch, compiler := range map[string]string{"amd64": "x86_64-linux-gnu-gcc", "arm64": "aarch64-linux-gnu-gcc"} {
+		t.Run(arch, func(t *testing.T) {
+			if arch != host {
+				needs(t, compiler)
 			}
-		}
+			build := func(dir string, env []string, umask, clock string) (all []byte) {
+				t.Helper()
+				deb.CopySource(t, frozen, dir)
+				scatterTimes(t, dir)
+				run(t, dir, env, "sh", "-c", `umask `+umask+`; exec faketime "$1" make -s deb ARCH="$2"`, "sh", clock, arch)
+				for _, p := range platforms {
+					data, err := os.ReadFile(deb.Out(t, dir, p, deb.Version(t, dir), arch))
+					if err != nil {
+						t.Fatal(err)
+					}
+					all = append(all, data...)
+				}
+				return all
+			}
+			a := build(filepath.Join(t.TempDir(), "a"), first, "022", "2026-12-24 12:00:00")
+			b := build(filepath.Join(t.TempDir(), "some other place", "b"), second, "077", "2029-02-03 04:05:06")
+			if bytes.Equal(a, b) {
+				return
+			}
+			t.Error("the two builds differ; with CONNECT_ACL_LAB_KEEP set they are kept")
+			if os.Getenv("CONNECT_ACL_LAB_KEEP") != "" {
+				for name, data := range map[string][]byte{"a": a, "b": b} {
+					os.WriteFile(filepath.Join(os.TempDir(), "reproducible-"+arch+"-"+name), data, 0o644)
+				}
+			}
+		})
 	}
 }
 
