@@ -73,7 +73,8 @@ manual: deps-build ## the manual pages, in build/manual
 	@for c in $(COMMANDS); do \
 		CGO_ENABLED=1 $(GOBUILD),manual -o build/manual/bin/ ./cmd/$$c; \
 		MANUAL_VERSION=$(VERSION) build/manual/bin/$$c --help > build/manual/$$c.8; done
-	@cp docs/man/*.5 build/manual/
+	@for p in docs/man/*.5; do \
+		sed -e "s/@DATE@/$$(date -u -d @$$SOURCE_DATE_EPOCH +%F)/" -e 's/@VERSION@/$(VERSION)/' $$p > build/manual/$${p##*/}; done
 
 # One build at a time: a test that needs a package may be at it already.
 .PHONY: deb

@@ -71,7 +71,9 @@ func app() *cli.App {
 	}, &cli.Command{
 		Name:  "remove",
 		Usage: "take out exactly what apply has built in",
-		Description: "Exits with 3 when our files are undone but the rest of the configuration does not build, " +
+		Description: "A log_selector that apply has taken over is back in use then. Where others have been set since, " +
+			"Exim would take none of them: one stays in use, and those that are left as comments are named. " +
+			"Exits with 3 when our files are undone but the rest of the configuration does not build, " +
 			"or Exim could not be restarted.",
 		Flags: []cli.Flag{root, noRestart, quiet},
 		Action: func(c *cli.Context) error {
@@ -83,7 +85,10 @@ func app() *cli.App {
 	}, &cli.Command{
 		Name:  "check",
 		Usage: "examine the installation and tell what is wrong and what to do",
-		Description: "Prints one line for each finding: OK, WARN or FAIL. Exits with 0 when all is well, " +
+		Description: "Looks at the platform and Exim's version, the configuration in force and what it was built from, " +
+			"the snippets and the values in them, the running Exim and its TLS, who gets in at the door, the white lists, " +
+			"the count database, the helper, the resolver and each DNS list, the firewall patterns, the clock and cron. " +
+			"Prints one line for each finding: OK, WARN or FAIL. Exits with 0 when all is well, " +
 			"with 1 when there are warnings, and with 2 when something does not work. Changes nothing.",
 		Flags: []cli.Flag{root, asJSON, &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is not OK"}},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {

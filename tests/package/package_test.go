@@ -302,6 +302,7 @@ func TestMacroManual(t *testing.T) {
 	}
 }
 
+// They say of which version they are, too.
 func TestManualPagesHaveNoWarnings(t *testing.T) {
 	needs(t, "man")
 	for _, platform := range platforms {
@@ -315,6 +316,10 @@ func TestManualPagesHaveNoWarnings(t *testing.T) {
 				`man --warnings -E UTF-8 -l -Tutf8 -Z "$1" 2>&1 >/dev/null`, "sh", p)
 			if out != "" {
 				t.Errorf("%s: %s", filepath.Base(p), out)
+			}
+			head := regexp.MustCompile(`(?m)^\.TH .*`).FindString(run(t, "/", nil, "zcat", p))
+			if plain := strings.ReplaceAll(head, `\-`, "-"); !strings.Contains(plain, `"`+platform+"-connect-acl "+deb.Version(t, source)+`"`) {
+				t.Errorf("%s is not of this version: %s", filepath.Base(p), head)
 			}
 		}
 	}
