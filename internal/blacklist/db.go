@@ -133,7 +133,7 @@ func explain(path string, err error) error {
 	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrFormat:
 		return fmt.Errorf("%s: %w", path, damage(err))
 	case sqlite3.ErrFull:
-		return fmt.Errorf("%s: the disk is full: %w", path, err)
+		return fmt.Errorf("%s: the disk is full, here or where temporary files go: %w", path, err)
 	case sqlite3.ErrReadonly, sqlite3.ErrCantOpen:
 		if _, e := os.Stat(path + "-journal"); e == nil {
 			return fmt.Errorf("%s: a writer died and left %s-journal, which only a program that may write can undo (%v)",

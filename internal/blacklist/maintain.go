@@ -32,7 +32,7 @@ type Options struct {
 	Wait          time.Duration // longest wait for another writer to close the file; 0 means five minutes
 	Pause         time.Duration // least pause between two transactions; 0 means 50 ms
 	Progress      func(string)  // told what is being done, unless nil
-	GiveWay       bool          // run at the lowest priority while nobody waits for a lock of ours
+	GiveWay       bool          // run at a low priority while nobody waits for a lock of ours
 
 	priority *priority
 }
@@ -56,10 +56,10 @@ const (
 	// Up to here building the index in place keeps writers out for some tens
 	// of milliseconds, and readers for a few.
 	indexInPlace = 50_000
-	// Beyond this many rows to remove, or a hundredth of all, a new file costs
-	// less than the transactions: a row to remove is a page to write, and to
-	// write to the journal before.
-	inPlaceRows = 20_000
+	// Beyond this many rows to remove, or a hundredth of all, a new file is
+	// written. It keeps nobody out, and costs less: a row to remove is as a rule
+	// a page to write to the journal, to sync, and to write to the file.
+	inPlaceRows = 500
 	// Giving back less than this is not worth a new file.
 	reclaimBytes = 256 << 10
 	// The time for which one transaction aims to keep other writers out.
@@ -82,11 +82,15 @@ const mergeable = "(typeof(ip) = 'text' AND typeof(timestamp) = 'integer' AND ty
 //
 // It works from a private copy, which it takes without locking the file, and
 // checks that copy's integrity first. A corrupt one is ErrCorrupt, and nothing
-// is changed. (Of a file that is written to all the time only the rows can be
-// copied; damage to a page that holds rows is found then as well.) A little work is then done in place, in short transactions; for
-// much of it a new file is written beside the old one and renamed over it at a
-// moment when no program has the old one open for writing. Readers are not
-// kept out at that moment at all: they hold the file they opened.
+// is changed. A few rows are then removed in place, in short transactions; for
+// anything more a new file is written beside the old one, gets the rows that
+// came to that meanwhile, and is renamed over it at a moment when no program
+// has the old one open for writing. Readers are not kept out at that moment at
+// all: they hold the file they opened. A writer that comes just then is held up
+// in opening the file, and does not see a lock.
+//
+// When some program keeps the file open for writing for longer than o.Wait, all
+// is done in place but the index of a big table, which is ErrNoIndex.
 //
 // A second call while one is at work returns ErrRunning.
 func Maintain(ctx context.Context, path string, o Options) (r Result, err error) {
@@ -243,8 +247,9 @@ func settle(ctx context.Context, path string) error {
 	if !hasJournal(path) {
 		return nil
 	}
-	// It is a killed writer's if no living one has the file open.
-	if openForWriting(path) {
+	// It is a killed writer's if no living one has the file open, and it is
+	// still there.
+	if openForWriting(path) || !hasJournal(path) {
 		return nil
 	}
 	db, err := openWrite(path)
@@ -257,14 +262,15 @@ func settle(ctx context.Context, path string) error {
 	return explain(path, err)
 }
 
-// room makes sure that there is space for the copy and the new file.
+// room makes sure that there is space for the copy and the new file, which may
+// be twice as big with an index.
 func room(path string, size int64) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(path), &fs); err != nil {
 		return nil // not known: try
 	}
 	const slack = 8 << 20
-	need := 2*size + size/2 + slack
+	need := 3*size + slack
 	if free := int64(fs.Bavail) * fs.Bsize; free < need {
 		return fmt.Errorf("%s: maintenance needs %d MB free in %s for a copy and a new file, and there are %d: "+
 			"make room and run it again; nothing was changed", path, need>>20, filepath.Dir(path), free>>20)

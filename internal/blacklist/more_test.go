@@ -279,6 +279,7 @@ func TestNobodyIsKeptOut(t *testing.T) {
 				}
 				at = now.Add(Day)
 				before = inode(t, path)
+				execAll(t, path, "CREATE TABLE other (x)") // not ours to move
 			}
 			want := keptAt(t, path, at)
 			// A host whose rows are all young enough, with days to sum up.

@@ -14,8 +14,10 @@ type priority struct {
 	base int // the niceness it began with
 }
 
-// lowest is nice's lowest priority. The kernel derives that for the disk from it.
-const lowest = 19
+// low is the niceness that maintenance runs with: a tenth of what a busy Exim
+// gets, and no less, because a table without an index is what keeps that busy.
+// The kernel derives the priority for the disk from it.
+const low = 10
 
 // lowPriority makes the process give way to every other one.
 func lowPriority() *priority {
@@ -26,7 +28,7 @@ func lowPriority() *priority {
 	}
 	// The system call gives 20 less the niceness.
 	p.low, p.base = true, 20-raw
-	renice(lowest)
+	renice(max(p.base, low))
 	return p
 }
 
@@ -38,7 +40,7 @@ func (p *priority) usual() (again func()) {
 		return func() {}
 	}
 	renice(p.base)
-	return func() { renice(lowest) }
+	return func() { renice(max(p.base, low)) }
 }
 
 // restore undoes lowPriority.
