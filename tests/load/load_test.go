@@ -259,11 +259,13 @@ func TestMaintenanceUnderLoad(t *testing.T) {
 	// each, what readers and writer have to wait for without it.
 	var phases []*phase
 	for _, step := range []struct {
-		without, with, command string
-		replies, rounds        int
+		without, with   string
+		replies, rounds int
+		command         []string
 	}{
-		{"no index, no maintenance", "`index` at work", "index", 3, 1},
-		{"indexed, no maintenance", "`maintain` at work", "maintain", 300, 5},
+		{"no index, no maintenance", "`index` at work", 3, 1, []string{"index"}},
+		{"indexed, no maintenance", "`maintain` at work", 300, 5, []string{"maintain"}},
+		{"in shape, no maintenance", "`maintain` the night after", 300, 5, []string{"maintain", "--retention-days", "364"}},
 	} {
 		begin := time.Now()
 		p := s.begin(step.without)
@@ -273,10 +275,10 @@ func TestMaintenanceUnderLoad(t *testing.T) {
 
 		begin = time.Now()
 		p = s.begin(step.with)
-		said := r.Run("symbiosis-connect-db", step.command, "--verbose", "--writer-minutes", "", "--database", database)
+		said := r.Run("symbiosis-connect-db", append(step.command, "--verbose", "--writer-minutes", "", "--database", database)...)
 		p.took = time.Since(begin)
 		phases = append(phases, p)
-		t.Logf("%s, %d rows: %.1f s\n%s", step.command, rows, p.took.Seconds(), said)
+		t.Logf("%s, %d rows: %.1f s\n%s", strings.Join(step.command, " "), rows, p.took.Seconds(), said)
 	}
 	// Everybody once more on what it left behind.
 	begin := time.Now()
