@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,6 +198,25 @@ func TestCheck(t *testing.T) {
 				must(t, os.Chmod(r.Path("etc/ssl/ssl.key"), 0o640))
 				e.Restart()
 			})
+		}},
+		{"nobody on port 465", "tls", WARN, "does not listen on port 465", func(t *testing.T) {
+			e.Stop()
+			other := exec.Command("ip", "netns", "exec", n.Server, "chroot", r.Dir, "exim4", "-bdf", "-oX", "25 : 587")
+			must(t, other.Start())
+			t.Cleanup(func() {
+				other.Process.Signal(syscall.SIGTERM)
+				other.Wait()
+				e.Start()
+			})
+			for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) { // between two looks at a condition
+				if c, err := n.Dial("8.8.8.8", 587); err == nil {
+					c.Close()
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("Exim does not listen")
+				}
+			}
 		}},
 		{"everyone refused", "door", FAIL, "550", func(t *testing.T) {
 			d.Behave("world.example", lab.AlwaysA("127.0.0.2"))
