@@ -13,9 +13,9 @@ import (
 // than reading them. It is proof, too, that no other row has changed, which
 // counting rows and transactions is not.
 
-// The most pages that may differ. They are held in memory; a file that has
-// changed more is better copied anew.
-const maxChanged = 4096
+// The most pages that may differ and are held in memory, which those of indexes
+// are not. A file that has changed more is better copied anew.
+const maxChanged = 2048
 
 // readPages calls do for each run of bytes in which the copy differs from the
 // file, at a multiple of the page size and no longer than a page, with what the
@@ -61,15 +61,17 @@ func mend(file io.ReaderAt, copied *os.File, pageSize, size int64) error {
 
 // A patch is the pages in which the file differs from the copy.
 type patch struct {
+	file     io.ReaderAt
 	copied   *os.File
 	pageSize int64
-	size     int64 // of the file
-	pages    map[int64][]byte
+	size     int64            // of the file
+	pages    map[int64][]byte // nil for a page of an index
+	held     int              // how many are not nil
 }
 
 // comparePages gives the patch that makes copied equal to file.
 func comparePages(file io.ReaderAt, copied *os.File, pageSize, size int64) (*patch, error) {
-	p := &patch{copied: copied, pageSize: pageSize, size: size, pages: map[int64][]byte{}}
+	p := &patch{file: file, copied: copied, pageSize: pageSize, size: size, pages: map[int64][]byte{}}
 	st, err := copied.Stat()
 	if err != nil {
 		return nil, err
@@ -78,7 +80,11 @@ func comparePages(file io.ReaderAt, copied *os.File, pageSize, size int64) (*pat
 		return nil, fmt.Errorf("%w: it has become smaller", errUnsteady)
 	}
 	return p, readPages(file, copied, pageSize, size, func(page int64, b []byte) error {
-		if len(p.pages) == maxChanged {
+		if b[0] == indexInterior || b[0] == indexLeaf {
+			p.pages[page] = nil
+			return nil
+		}
+		if p.held++; p.held > maxChanged {
 			return fmt.Errorf("%w: too much of it has changed", errUnsteady)
 		}
 		p.pages[page] = bytes.Clone(b)
@@ -86,9 +92,17 @@ func comparePages(file io.ReaderAt, copied *os.File, pageSize, size int64) (*pat
 	})
 }
 
-// apply makes the copy equal to what the file was.
+// apply makes the copy equal to what the file was. A page of an index, which is
+// not held, may be one of now: what the rows are does not depend on it.
 func (p *patch) apply() error {
+	again := make([]byte, p.pageSize)
 	for page, b := range p.pages {
+		if b == nil {
+			b = again
+			if _, err := p.file.ReadAt(b, (page-1)*p.pageSize); err != nil {
+				return err
+			}
+		}
 		if _, err := p.copied.WriteAt(b, (page-1)*p.pageSize); err != nil {
 			return err
 		}
@@ -104,10 +118,14 @@ func (p *patch) before(page int64) ([]byte, error) {
 }
 
 func (p *patch) after(page int64) ([]byte, error) {
-	if b, ok := p.pages[page]; ok {
-		return b, nil
+	b, ok := p.pages[page]
+	if !ok {
+		return p.before(page)
 	}
-	return p.before(page)
+	if b == nil {
+		return nil, errPages
+	}
+	return b, nil
 }
 
 // errPages says that the pages are not laid out as expected. The file is then
@@ -116,7 +134,9 @@ var errPages = fmt.Errorf("%w: its pages do not make a table", errUnsteady)
 
 // Page types (SQLite file format, section 1.6).
 const (
+	indexInterior = 0x02
 	tableInterior = 0x05
+	indexLeaf     = 0x0a
 	tableLeaf     = 0x0d
 )
 
@@ -235,24 +255,23 @@ func (p *patch) onlyAppends(root, last int64) error {
 	}
 	old, rows := map[int64]string{}, map[int64]string{}
 	for page := range leaves {
-		b, changed := p.pages[int64(page)]
+		_, changed := p.pages[int64(page)]
 		if leaves[page] == leavesBefore[page] && !changed {
 			continue
 		}
 		if leavesBefore[page] {
-			was, err := p.before(int64(page))
+			b, err := p.before(int64(page))
 			if err != nil {
 				return err
 			}
-			if err := p.addRows(old, was); err != nil {
+			if err := p.addRows(old, b); err != nil {
 				return err
 			}
 		}
 		if leaves[page] {
-			if b == nil {
-				if b, err = p.before(int64(page)); err != nil {
-					return err
-				}
+			b, err := p.after(int64(page))
+			if err != nil {
+				return err
 			}
 			if err := p.addRows(rows, b); err != nil {
 				return err
@@ -278,7 +297,7 @@ func (p *patch) onlyAppends(root, last int64) error {
 		return err
 	}
 	for page, b := range p.pages {
-		if b[0] == 0 && !leaves[page] && !inner[page] && !free[page] {
+		if b != nil && b[0] == 0 && !leaves[page] && !inner[page] && !free[page] {
 			return fmt.Errorf("%w: page %d", errUnsteady, page)
 		}
 	}
