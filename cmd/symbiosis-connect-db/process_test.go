@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"database/sql"
 	"errors"
 	"net"
 	"os"
@@ -206,5 +207,61 @@ func TestExitStatus(t *testing.T) {
 	}
 	if n := s.number("SELECT count(*) FROM blacklist"); n != 4 {
 		t.Errorf("%d rows are left", n)
+	}
+}
+
+// What only reads goes on beside a writer, and never asks for a lock that would
+// keep one out.
+func TestReadingTakesNoWriteLock(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		if os.Getenv("CONNECT_ACL_LAB") == "require" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	s := newSite(t)
+	s.exec(createTable, threeHosts)
+	for _, args := range []string{"list", "show 192.0.2.1", "stats", "export", "check", "delete --dry-run 192.0.2.1",
+		"add --dry-run --count 3 192.0.2.1", "recover --dry-run", "maintain --dry-run --writer-minutes="} {
+		trace := filepath.Join(t.TempDir(), "trace")
+		c := s.command(strings.Fields(args)...)
+		c = exec.Command(strace, append([]string{"-f", "-qq", "-y", "-e", "trace=fcntl,openat", "-o", trace, c.Path}, c.Args[1:]...)...)
+		if _, stderr, code := finish(t, c); code != 0 {
+			t.Errorf("%s: exit status %d\n%s", args, code, stderr)
+		}
+		text, err := os.ReadFile(trace)
+		if err != nil || len(text) == 0 {
+			t.Fatalf("%s: no trace, %v", args, err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, filepath.Base(s.db)+">") || strings.Contains(line, filepath.Base(s.db)+"\"") {
+				if strings.Contains(line, "F_WRLCK") || strings.Contains(line, "O_RDWR") || strings.Contains(line, "O_WRONLY") {
+					t.Errorf("%s: %s", args, line)
+				}
+			}
+		}
+	}
+
+	writer, err := sql.Open("sqlite3", s.db+"?_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	tx, err := writer.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec("DELETE FROM blacklist"); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"list --sort count --format csv", "show 2001:db8:1:2::5", "export --format csv"} {
+		if stdout, stderr, code := s.run(strings.Fields(args)...); code != 0 || !strings.Contains(stdout, "2001:db8:1:2::/64") || !strings.Contains(stdout, "30") {
+			t.Errorf("%s beside a writer: exit status %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+	if stdout, stderr, code := s.run("stats"); code != 0 || !strings.Contains(stdout, "rows              4\n") {
+		t.Errorf("stats beside a writer: exit status %d\n%s%s", code, stdout, stderr)
 	}
 }

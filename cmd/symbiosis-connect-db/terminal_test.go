@@ -19,7 +19,7 @@ import (
 )
 
 // guard is far beyond what anything here takes.
-const guard = 60 * time.Second
+const guard = 30 * time.Second
 
 // A site is a root laid out as Symbiosis is.
 type site struct {
