@@ -32,9 +32,11 @@ func inspection() []*cli.Command {
 		{
 			Name: "list", Usage: "list the hosts, the latest offender first",
 			Description: `DENIED says whether the host's count is above the threshold of the connect
-check, FIREWALL whether it is in blacklist.d now: by the administrator or by
-the scan (auto), and for which ports. FIRST is a day, because compaction keeps
-days; REPORTS are the scans that met the host, a compacted day counting once.`,
+check: yes or no, and learn or off where it is but the check is in that state.
+FIREWALL says whether the host is in blacklist.d now: by the administrator or
+by the scan (auto), and for which ports. FIRST is a day, because compaction
+keeps days; REPORTS are the scans that met the host, a compacted day counting
+once.`,
 			Flags: append([]cli.Flag{
 				&cli.Int64Flag{Name: "min-count", Usage: "only hosts with at least this `COUNT`"},
 				&cli.StringFlag{Name: "since", Usage: "only hosts seen last at or after `TIME`: 2026-03-15, 2026-03-15T12:00:00Z, or 7d, 24h ago"},
@@ -135,10 +137,12 @@ type record struct {
 	First    string  `json:"first"` // a day
 	Last     string  `json:"last"`
 	Firewall []block `json:"firewall"`
+	Over     bool    `json:"over_threshold"`
 	Denied   bool    `json:"denied"`
 	DNSBL    *listed `json:"dnsbl,omitempty"`
 
-	key address.Key
+	key    address.Key
+	denied string // as judge has it
 }
 
 type block struct {
@@ -147,9 +151,10 @@ type block struct {
 	Ports     []string `json:"ports"` // null means all
 }
 
-func newRecord(h blacklist.Host, entries firewall.Entries, threshold int64) record {
+func newRecord(h blacklist.Host, entries firewall.Entries, j judge) record {
+	denied := j.denies(h.Count)
 	r := record{Address: h.IP, Count: h.Count, Reports: h.Reports, First: h.First.Format(time.DateOnly),
-		Last: h.Last.Format(time.RFC3339), Firewall: []block{}, Denied: h.Count > threshold, key: h.Key}
+		Last: h.Last.Format(time.RFC3339), Firewall: []block{}, Over: denied != "no", Denied: denied == "yes", denied: denied, key: h.Key}
 	for _, e := range entries.Lookup(h.Key) {
 		net := e.Net.String()
 		if e.Net.IsSingleIP() {
@@ -179,20 +184,32 @@ func (r record) firewallText() string {
 	return strings.Join(all, "; ")
 }
 
-func yesNo(b bool) string {
-	if b {
-		return "yes"
+// A judge knows what the connect check does with a count.
+type judge struct {
+	threshold int64
+	state     state
+}
+
+// denies tells whether a host with that count is denied: yes or no, and learn
+// or off where it would be if the check were not in that state.
+func (j judge) denies(count int64) string {
+	switch {
+	case count <= j.threshold:
+		return "no"
+	case j.state != enforce:
+		return string(j.state)
 	}
-	return "no"
+	return "yes"
 }
 
 // readSettings takes from Exim's configuration what decides about a host.
-func readSettings(c *cli.Context, p place) {
+func readSettings(c *cli.Context, p place) judge {
 	settings := map[string]string{"threshold": "SYMBIOSIS_INCIDENT_THRESHOLD"}
 	if c.Bool("dnsbl") {
 		settings["lists"], settings["score"] = "CHECK_CONNECT_IP_DNSBLS", "CHECK_CONNECT_DNSBL_THRESHOLD"
 	}
-	inForce(c, p, settings)
+	state := inForce(c, p, settings)
+	return judge{threshold: c.Int64("threshold"), state: state}
 }
 
 func list(c *cli.Context) error {
@@ -208,7 +225,7 @@ func list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	readSettings(c, p)
+	j := readSettings(c, p)
 	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
 	if err != nil {
 		return err
@@ -232,7 +249,7 @@ func list(c *cli.Context) error {
 	}
 	records := make([]record, len(hosts))
 	for i, h := range hosts {
-		records[i] = newRecord(h, entries, c.Int64("threshold"))
+		records[i] = newRecord(h, entries, j)
 	}
 	withLists := c.Bool("dnsbl")
 	if withLists {
@@ -279,7 +296,7 @@ func writeCSV(w io.Writer, records []record, withLists bool) error {
 	c.Write(head)
 	for _, r := range records {
 		row := []string{r.Address, strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, r.Last,
-			r.firewallText(), yesNo(r.Denied)}
+			r.firewallText(), r.denied}
 		if withLists {
 			row = append(row, r.DNSBL.text())
 		}
@@ -314,7 +331,7 @@ func writeTable(w io.Writer, records []record, withLists bool, columns int, colo
 			last = t.Format("2006-01-02 15:04")
 		}
 		values := []string{r.Address, strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, last,
-			yesNo(r.Denied), r.firewallText()}
+			r.denied, r.firewallText()}
 		if withLists {
 			values = append(values, r.DNSBL.text())
 		}
@@ -415,7 +432,7 @@ func show(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	readSettings(c, p)
+	j := readSettings(c, p)
 	schema, err := blacklist.DetectSchema(c.Context, p.database)
 	if err != nil {
 		return err
@@ -440,7 +457,7 @@ func show(c *cli.Context) error {
 	}
 	w := bufio.NewWriter(os.Stdout)
 	for i, k := range keys {
-		v := view{key: k, black: entries, white: white, listed: found[i], threshold: c.Int64("threshold"), columns: columns}
+		v := view{key: k, black: entries, white: white, listed: found[i], judge: j, columns: columns}
 		if err := v.read(c.Context, p.database, schema); err != nil {
 			return err
 		}
@@ -475,7 +492,7 @@ type view struct {
 	lastDay      int64            // count of the last 24 hours
 	black, white firewall.Entries
 	listed       *listed // nil when the lists were not asked
-	threshold    int64
+	judge        judge
 	columns      int
 }
 
@@ -524,17 +541,23 @@ func (v *view) write(w io.Writer) {
 		field("first", "%s", h.First.Format(time.DateOnly))
 		field("last", "%s UTC", h.Last.Format("2006-01-02 15:04:05"))
 	}
-	if h.Count > v.threshold {
-		field("connect", "denied: %d is above the threshold of %d", h.Count, v.threshold)
-	} else {
-		field("connect", "not denied for its history: %d is not above the threshold of %d", h.Count, v.threshold)
+	above := fmt.Sprintf("%d is above the threshold of %d", h.Count, v.judge.threshold)
+	switch v.judge.denies(h.Count) {
+	case "yes":
+		field("connect", "denied: %s", above)
+	case "learn":
+		field("connect", "not denied, because the history check only learns: %s", above)
+	case "off":
+		field("connect", "not denied, because the history check is off: %s", above)
+	default:
+		field("connect", "not denied for its history: %d is not above the threshold of %d", h.Count, v.judge.threshold)
 	}
-	if text := newRecord(h, v.black, v.threshold).firewallText(); text != "" {
+	if text := newRecord(h, v.black, v.judge).firewallText(); text != "" {
 		field("firewall", "blocked: %s", text)
 	} else {
 		field("firewall", "not blocked")
 	}
-	if text := newRecord(h, v.white, v.threshold).firewallText(); text != "" {
+	if text := newRecord(h, v.white, v.judge).firewallText(); text != "" {
 		field("", "in whitelist.d: %s", text)
 	}
 	if l := v.listed; l != nil {

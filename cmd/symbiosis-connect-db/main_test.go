@@ -123,7 +123,7 @@ func times(s string) string {
 
 func TestFitNeverCutsTheAddress(t *testing.T) {
 	records := []record{{Address: "2001:41c8:1111:2222::/64", Count: 123456, Reports: 44, First: "2026-01-02", Last: "2026-03-04T05:06:07Z",
-		Firewall: []block{{Net: "2001:41c8:1111:2222::/64", Automatic: true, Ports: []string{"25", "465", "587"}}}, Denied: true}}
+		Firewall: []block{{Net: "2001:41c8:1111:2222::/64", Automatic: true, Ports: []string{"25", "465", "587"}}}, Denied: true, denied: "yes"}}
 	for _, columns := range []int{0, 200, 120, 100, 80, 60, 40, 33} {
 		var b strings.Builder
 		writeTable(&b, records, false, columns, false)
@@ -143,6 +143,25 @@ func TestFitNeverCutsTheAddress(t *testing.T) {
 	writeTable(&b, records, false, 80, true)
 	if !strings.Contains(b.String(), "\x1b[31m") {
 		t.Error("no colour")
+	}
+}
+
+func TestWhoIsDenied(t *testing.T) {
+	for _, tt := range []struct {
+		suite, own string
+		want       string // of a host that is above the threshold
+	}{
+		{"enforce", "enforce", "yes"}, {" enforce ", "enforce", "yes"}, {"", "", "yes"},
+		{"learn", "enforce", "learn"}, {"enforce", "learn", "learn"}, {"enforce", "enforec", "learn"},
+		{"learn", "off", "off"}, {"off", "enforce", "off"}, {"enforce", " off", "off"},
+	} {
+		j := judge{threshold: 10, state: stateOf(tt.suite, tt.own)}
+		if got := j.denies(11); got != tt.want {
+			t.Errorf("suite %q, history %q: %s, want %s", tt.suite, tt.own, got, tt.want)
+		}
+		if got := j.denies(10); got != "no" {
+			t.Errorf("suite %q, history %q: a host at the threshold: %s", tt.suite, tt.own, got)
+		}
 	}
 }
 
