@@ -145,7 +145,7 @@ func workFile(path, what string) string {
 }
 
 func removeLeftovers(path string) {
-	for _, what := range []string{"copy", "new"} {
+	for _, what := range []string{"copy", "new", "old"} {
 		for _, suffix := range []string{"", "-journal"} {
 			os.Remove(workFile(path, what) + suffix)
 		}
@@ -595,11 +595,7 @@ type swapper struct {
 // has the file open for writing, and holds up whoever is about to; and renames.
 // Readers are not held up. It returns ErrBusy when a writer was met.
 //
-// A program that opened the old file for writing before the rename would get
-// SQLITE_READONLY_DBMOVED from then on, so the lease is asked once more just
-// before: the kernel holds such a program up in open(2) for as long as the
-// lease stands, and says so. What was added until then stays added, and the
-// next attempt has the less to do.
+// What was added until then stays added, and the next attempt has the less to do.
 func (s *swapper) try(ctx context.Context) (done bool, err error) {
 	// Without a lock and a lease, for however long it takes.
 	f, err := os.Open(s.path)
@@ -647,13 +643,43 @@ func (s *swapper) try(ctx context.Context) (done bool, err error) {
 	if err := syncPath(filepath.Dir(s.path)); err != nil {
 		return false, err
 	}
-	if l.broken() {
-		return false, s.busy()
-	}
-	if err := os.Rename(s.fresh, s.path); err != nil {
+	if err := s.replace(l); err != nil {
 		return false, err
 	}
 	return true, syncPath(filepath.Dir(s.path))
+}
+
+// replace puts the new file in the place of the old one, or leaves that where
+// it is and returns ErrBusy.
+//
+// A program that opened the old file for writing before would get
+// SQLITE_READONLY_DBMOVED from then on. The kernel holds it up in open(2) for as
+// long as the lease stands, and says so: the lease is asked before, and once
+// more when whoever had found the old file by its name has had the time to open
+// it. Until that is known, nobody can open the new one for writing either.
+func (s *swapper) replace(l *lease) error {
+	fresh, err := takeLease(s.fresh)
+	if err != nil {
+		return err
+	}
+	defer fresh.giveUp()
+	old := workFile(s.path, "old")
+	undo := os.Link(s.path, old) == nil
+	defer os.Remove(old)
+	if l.broken() {
+		return s.busy()
+	}
+	if err := os.Rename(s.fresh, s.path); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Millisecond)
+	if undo && l.broken() && !fresh.broken() && os.Link(s.path, s.fresh) == nil {
+		if err := os.Rename(old, s.path); err != nil {
+			return err
+		}
+		return s.busy()
+	}
+	return nil
 }
 
 func (s *swapper) busy() error { return fmt.Errorf("%s: %w", s.path, ErrBusy) }
