@@ -53,8 +53,8 @@ type Result struct {
 }
 
 const (
-	// Up to here building the index in place keeps writers out for some tens
-	// of milliseconds, and readers for a few.
+	// Up to here building the index in place, where it must be, keeps writers
+	// out for some tens of milliseconds, and readers for a few.
 	indexInPlace = 50_000
 	// Beyond this many rows to remove, or a hundredth of all, a new file is
 	// written. It keeps nobody out, and costs less: a row to remove is as a rule
@@ -361,7 +361,7 @@ func makePlan(ctx context.Context, db *sql.DB, d layout, o Options) (*plan, erro
 				return nil, err
 			}
 		}
-	case p.index && p.rows > indexInPlace, p.prune > limit:
+	case p.index, p.prune > limit:
 		p.rewrite = true
 	case o.Reclaim && free > 0 && (o.Force || free*4 > pages && free*pageSize >= reclaimBytes):
 		p.rewrite = true
