@@ -171,7 +171,7 @@ func TestInstructionsOfTheHelper(t *testing.T) {
 	// As make builds it.
 	program := filepath.Join(t.TempDir(), "symbiosis-connect-check")
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags", "netgo,osusergo,sqlite_omit_load_extension,urfave_cli_no_docs",
-		"-ldflags", "-s -w -buildid= -linkmode external -extldflags -static", "-o", program, "./cmd/symbiosis-connect-check")
+		"-ldflags", "-s -w -linkmode external -extldflags -static", "-o", program, "./cmd/symbiosis-connect-check")
 	build.Dir = lab.SourceDir()
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
