@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"symbiosis-connect-acl/internal/blacklist/blacklisttest"
 )
 
@@ -362,4 +364,52 @@ func TestHotJournal(t *testing.T) {
 	if e, _ := os.ReadDir(filepath.Dir(path)); len(e) != 1 {
 		t.Errorf("left behind: %v", e)
 	}
+}
+
+// A writer that has found the old file by its name, and opens it only after the
+// rename, makes that be taken back; it is held up until then.
+func TestRenameIsTakenBack(t *testing.T) {
+	for range 200 { // the moment to meet is short
+		path := small(t, "('192.0.2.1',1000,3)")
+		s := swapper{path: path, fresh: workFile(path, "new")}
+		if err := os.WriteFile(s.fresh, []byte("the new one"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before, fresh := inode(t, path), inode(t, s.fresh)
+		l, err := takeLease(path)
+		if err != nil || !l.granted {
+			t.Skipf("there are no leases here: %v", err)
+		}
+		met := make(chan error)
+		go func() {
+			for inode(t, path) == before {
+			}
+			fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", l.file.Fd()), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+			if err == nil {
+				unix.Close(fd)
+			}
+			met <- err
+		}()
+		err = s.replace(l)
+		took := inode(t, path) != before
+		if !took { // let the other one come to its end, if it did not see the rename
+			os.Rename(s.fresh, path)
+		}
+		late := <-met
+		l.giveUp()
+		switch {
+		case err == nil && took:
+			continue // it came too late
+		case !errors.Is(err, ErrBusy) || took || late != unix.EWOULDBLOCK:
+			t.Fatalf("%v; the file is the new one: %v; the writer got %v", err, took, late)
+		}
+		if inode(t, path) != fresh {
+			t.Error("the new file is gone")
+		}
+		if e, _ := os.ReadDir(filepath.Dir(path)); len(e) != 1 {
+			t.Errorf("left behind: %v", e)
+		}
+		return
+	}
+	t.Error("the rename was never met")
 }
