@@ -366,30 +366,25 @@ func add(c *cli.Context) error {
 	return nil
 }
 
-func export(c *cli.Context) (err error) {
+func export(c *cli.Context) error {
 	p, err := need(c, 0)
 	if err != nil {
 		return err
 	}
-	out := io.Writer(os.Stdout)
-	var b bytes.Buffer
-	if c.String("output") != "" {
-		out = &b
-	}
-	w, err := blacklist.NewRowWriter(out, c.String("format"))
-	if err != nil {
-		return usagef("--format: %v", err)
-	}
-	if err := blacklist.Export(c.Context, p.database, w.Write); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
+	write := func(out io.Writer) error {
+		w, err := blacklist.NewRowWriter(out, c.String("format"))
+		if err != nil {
+			return usagef("--format: %v", err)
+		}
+		if err := blacklist.Export(c.Context, p.database, w.Write); err != nil {
+			return err
+		}
+		return w.Close()
 	}
 	if o := c.String("output"); o != "" {
-		return atomicfile.Write(o, b.Bytes(), 0o600)
+		return atomicfile.WriteFrom(o, 0o600, write)
 	}
-	return nil
+	return write(os.Stdout)
 }
 
 func importRows(c *cli.Context) error {

@@ -4,22 +4,32 @@ package atomicfile
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 )
 
-// Write replaces the content of path with data. The new content is written to
-// a temporary file in the same directory, synced and renamed over path, and
-// the directory is synced. An existing file keeps its owner, group and mode; a
-// new one is owned by the caller and gets perm, whatever the umask. A symbolic
-// link is followed: the file it points to is replaced and the link stays. On
-// an error path is as it was and no temporary file is left behind.
+// Write replaces the content of path with data, as WriteFrom does.
+func Write(path string, data []byte, perm fs.FileMode) error {
+	return WriteFrom(path, perm, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// WriteFrom replaces the content of path with what write writes. The new
+// content is written to a temporary file in the same directory, synced and
+// renamed over path, and the directory is synced. An existing file keeps its
+// owner, group and mode; a new one is owned by the caller and gets perm,
+// whatever the umask. A symbolic link is followed: the file it points to is
+// replaced and the link stays. On an error, which may be write's, path is as it
+// was and no temporary file is left behind.
 //
 // The temporary file's name starts with a dot and ends in ".tmp", which none
 // of the directories that Symbiosis scans takes for a file of its own.
-func Write(path string, data []byte, perm fs.FileMode) (err error) {
+func WriteFrom(path string, perm fs.FileMode, write func(io.Writer) error) (err error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -47,7 +57,7 @@ func Write(path string, data []byte, perm fs.FileMode) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if _, err = f.Write(data); err != nil {
+	if err = write(f); err != nil {
 		return err
 	}
 	if uid >= 0 { // before Chmod: chown clears the set-id bits

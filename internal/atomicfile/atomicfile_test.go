@@ -1,6 +1,8 @@
 package atomicfile
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -51,6 +53,14 @@ func TestWriteNewFileAndFailure(t *testing.T) {
 	}
 	if st, err := os.Stat(path); err != nil || st.Mode() != 0o644 {
 		t.Errorf("mode %v, %v; want 0644", st.Mode(), err)
+	}
+	// What cannot be written to its end leaves the old content.
+	full := errors.New("full")
+	if err := WriteFrom(path, 0o644, func(w io.Writer) error { io.WriteString(w, "half"); return full }); err != full {
+		t.Errorf("got %v", err)
+	}
+	if b, err := os.ReadFile(path); err != nil || string(b) != "x" {
+		t.Errorf("%q, %v", b, err)
 	}
 	// A directory cannot be replaced by a file: nothing may be left behind.
 	target := filepath.Join(dir, "d")

@@ -3,6 +3,7 @@ package blacklist
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -14,47 +15,48 @@ import (
 	"symbiosis-connect-acl/internal/address"
 )
 
-// Export calls do for every row, in the order of their storage. It reads in
-// short steps, so that it keeps no writer out; rows that are added meanwhile
-// may come too.
+// Export calls do for every row, in the order of their storage. It reads some
+// thousand rows at a time, each time without a lock; rows that are added
+// meanwhile may come too.
 func Export(ctx context.Context, path string, do func(Row) error) error {
-	db, err := openReadOnly(path)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	if s, err := schemaOf(ctx, db); err != nil {
-		return explain(path, err)
-	} else if s != SchemaSymbiosis {
-		return fmt.Errorf("%s: a table of %s has no rows to export: it keeps sums only", path, s)
-	}
-	last := int64(-1 << 63)
-	for {
-		rows, err := db.QueryContext(ctx, "SELECT rowid, ip, timestamp, count FROM "+Table+" WHERE rowid > ? ORDER BY rowid LIMIT 2000", last)
-		if err != nil {
-			return explain(path, err)
-		}
+	const step = 20_000
+	for next := int64(-1 << 63); ; {
 		var part []Row
-		for rows.Next() {
-			var r Row
-			if err := rows.Scan(&last, &r.IP, &r.Timestamp, &r.Count); err != nil {
-				rows.Close()
-				return explain(path, err)
+		last := next
+		err := withoutLocks(ctx, path, func(db *sql.DB) error {
+			part, last = part[:0], next
+			if s, err := schemaOf(ctx, db); err != nil {
+				return err
+			} else if s != SchemaSymbiosis {
+				return fmt.Errorf("a table of %s has no rows to export: it keeps sums only", s)
 			}
-			part = append(part, r)
-		}
-		rows.Close() // before anything slow: the lock ends here
-		if err := rows.Err(); err != nil {
-			return explain(path, err)
-		}
-		if len(part) == 0 {
-			return nil
+			rows, err := db.QueryContext(ctx, "SELECT rowid, ip, timestamp, count FROM "+Table+
+				" WHERE rowid >= ? ORDER BY rowid LIMIT ?", next, step)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var r Row
+				if err := rows.Scan(&last, &r.IP, &r.Timestamp, &r.Count); err != nil {
+					return err
+				}
+				part = append(part, r)
+			}
+			return rows.Err()
+		})
+		if err != nil {
+			return err
 		}
 		for _, r := range part {
 			if err := do(r); err != nil {
 				return err
 			}
 		}
+		if len(part) < step || last == 1<<63-1 {
+			return nil
+		}
+		next = last + 1
 	}
 }
 

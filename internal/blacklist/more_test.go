@@ -459,6 +459,42 @@ func TestDeleteAndRestore(t *testing.T) {
 	same(t, "after restoring", allSums(t, path), want)
 }
 
+// Whoever lists or exports a big table while the firewall scans waits for the
+// end of that; a lock would meet the scan, which does not wait for one.
+func TestReadersMeetNoScan(t *testing.T) {
+	ctx := context.Background()
+	path := generated(t, blacklisttest.Spec{Seed: 14, Rows: 200_000})
+	for name, read := range map[string]func() error{
+		"list":   func() error { _, err := List(ctx, path, Filter{}); return err },
+		"export": func() error { return Export(ctx, path, func(Row) error { return nil }) },
+	} {
+		c := exec.Command("sh", "-c", `for i in $(seq 60); do echo "INSERT INTO blacklist VALUES ('203.0.113.8', $2, 1);"; sleep 0.02; done | sqlite3 -bail "$1"`,
+			"scan", path, fmt.Sprint(now.Unix()))
+		var out strings.Builder
+		c.Stdout, c.Stderr = &out, &out
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		over := make(chan error, 1)
+		go func() { over <- c.Wait() }()
+		for running := true; running; {
+			if err := read(); err != nil {
+				t.Error(err)
+			}
+			select {
+			case err := <-over:
+				if running = false; err != nil {
+					t.Errorf("%s: the scan failed: %v %s", name, err, out.String())
+				}
+			default:
+			}
+		}
+	}
+	if sum, err := Sum(ctx, path, key(t, "203.0.113.8")); err != nil || sum != 120 {
+		t.Errorf("the scans counted %d, %v; want 120", sum, err)
+	}
+}
+
 func TestExportAndImport(t *testing.T) {
 	ctx := context.Background()
 	path := generated(t, blacklisttest.Spec{Seed: 13, Rows: 3000})
@@ -484,6 +520,22 @@ func TestExportAndImport(t *testing.T) {
 			t.Fatalf("%s: %d stored, %v", format, n, err)
 		}
 		same(t, format, allSums(t, empty), want)
+	}
+}
+
+func TestExportTakesSeveralSteps(t *testing.T) {
+	path := generated(t, blacklisttest.Spec{Seed: 12, Rows: 40_000}) // the second step is full too
+	var sum int64
+	n := 0
+	if err := Export(context.Background(), path, func(r Row) error { n++; sum += r.Count; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	var want int64
+	for _, s := range allSums(t, path) {
+		want += s.total
+	}
+	if n != 40_000 || sum != want {
+		t.Errorf("%d rows with the sum %d; want 40000 with %d", n, sum, want)
 	}
 }
 

@@ -72,11 +72,14 @@ func hasJournal(path string) bool {
 	return n == 1 && b[0] != 0
 }
 
+// How long a reader that takes no lock begins again because of a writer.
+const readerWait = 10 * time.Second
+
 // withoutLocks runs read on the database without taking any lock, so that a
 // scan of millions of rows keeps no writer out. If the file was written to
-// meanwhile, what read gave is worth nothing, and it is run again; after a few
-// times it is run with SQLite's ordinary lock for readers. read must therefore
-// begin from nothing at each call.
+// meanwhile, what read gave is worth nothing, and it is run again; beside a
+// writer that does not come to an end it is run with SQLite's ordinary lock for
+// readers after a while. read must therefore begin from nothing at each call.
 func withoutLocks(ctx context.Context, path string, read func(*sql.DB) error) error {
 	if err := regular(path); err != nil {
 		return err
@@ -85,12 +88,16 @@ func withoutLocks(ctx context.Context, path string, read func(*sql.DB) error) er
 	if err != nil {
 		return err
 	}
-	for range 3 {
-		before, err := steady(real)
-		if errors.Is(err, errUnsteady) {
+	// A journal that nobody is writing is a dead writer's: waiting is no use.
+	begin := time.Now()
+	for try := 0; try < 3 || time.Since(begin) < readerWait && openForWriting(real); try++ {
+		if try > 0 {
 			if err := sleep(ctx, 2*tick); err != nil {
 				return err
 			}
+		}
+		before, err := steady(real)
+		if errors.Is(err, errUnsteady) {
 			continue
 		} else if err != nil {
 			return err
