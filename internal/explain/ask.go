@@ -56,23 +56,37 @@ func (e *examiner) countOf(database string) string {
 		" select cast(coalesce(sum(count),0) as integer) from blacklist where ip='" + e.key.String() + "';}}}{absent}}"
 }
 
-func (e *examiner) rateValid() string {
-	return `${if match{` + e.value("CHECK_CONNECT_RATELIMIT") + `}{\N^\s*\d+(\.\d+)?\s*/\s*(\d+[wdhms])+\s*$\N}{yes}{no}}`
+// What the rules take for a number of theirs; see 30-check-symbiosis-db,
+// 50-ratelimit, 80-delay-greeting and 05-check-auth-failures.
+const (
+	shapeThreshold = `^\d{1,9}$`
+	shapePeriod    = `(?:[1-9]\d{0,5}[ms]|[1-9]\d{0,3}h|[1-9]\d{0,2}[dw]){1,3}`
+	shapeRate      = `^\s*(?:[2-9]|[1-9]\d{1,5})(?:\.\d{1,3})?\s*/\s*` + shapePeriod + `\s*$`
+	shapeDelay     = `^[1-9]\d?$`
+	shapeAuth      = `^[1-9]\d{0,5} [1-9]\d{0,5} ` + shapePeriod + `$`
+)
+
+// valid asks whether a value has a shape.
+func valid(value, shape string) string {
+	return `${if match{` + value + `}{\N` + shape + `\N}{yes}{no}}`
 }
 
-func (e *examiner) delayValid() string {
-	return `${if match{` + e.value("CONNECT_GREETING_DELAY") + `}{\N^[1-9]\d?$\N}{yes}{no}}`
+func (e *examiner) thresholdValid() string {
+	return valid(e.value("SYMBIOSIS_INCIDENT_THRESHOLD"), shapeThreshold)
 }
+
+func (e *examiner) rateValid() string { return valid(e.value("CHECK_CONNECT_RATELIMIT"), shapeRate) }
+
+func (e *examiner) delayValid() string { return valid(e.value("CONNECT_GREETING_DELAY"), shapeDelay) }
 
 func (e *examiner) authValid() string {
-	return `${if match{` + e.value("CONNECT_AUTH_FAILURES") + ` ` + e.value("CONNECT_AUTH_LENIENCY") + ` ` + e.value("CONNECT_AUTH_PERIOD") +
-		`}{\N^\d+ \d+ (\d+[wdhms])+$\N}{yes}{no}}`
+	return valid(e.value("CONNECT_AUTH_FAILURES")+" "+e.value("CONNECT_AUTH_LENIENCY")+" "+e.value("CONNECT_AUTH_PERIOD"), shapeAuth)
 }
 
 // askAll asks at once what is sure to be asked, which saves starting Exim for
 // each of the questions.
 func (e *examiner) askAll() {
-	all := []string{questionVersion, questionSpool, e.rateValid(), e.delayValid(), e.authValid()}
+	all := []string{questionVersion, questionSpool, e.thresholdValid(), e.rateValid(), e.delayValid(), e.authValid()}
 	if _, ok := e.macros["_HAVE_LOOKUP_SQLITE"]; ok {
 		all = append(all, e.countOf(e.database()))
 	}

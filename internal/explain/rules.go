@@ -82,14 +82,19 @@ func (e *examiner) history() Rule {
 	if e.blind {
 		return r
 	}
-	over := e.ask(askLimit, fmt.Sprintf("${if >{%d}{%s}{yes}{no}}", h.Count, e.value("SYMBIOSIS_INCIDENT_THRESHOLD")))[0]
-	switch {
-	case over.failed():
+	// As the rule does, look at the threshold only when there is a count.
+	if h.Count <= 0 {
+		r.set(ask, Pass)
+		return r
+	}
+	if valid := e.ask(askLimit, e.thresholdValid())[0]; valid.text != "yes" {
 		r.set(ask, Skipped)
-		r.tell("SYMBIOSIS_INCIDENT_THRESHOLD: %s", over.text)
-	case over.text == "yes":
+		r.tell("SYMBIOSIS_INCIDENT_THRESHOLD is %q: not a whole number from 0 to 999999999", h.Threshold)
+		return r
+	}
+	if threshold, err := strconv.ParseInt(h.Threshold, 10, 64); err == nil && h.Count > threshold {
 		r.set(ask, Deny)
-	default:
+	} else {
 		r.set(ask, Pass)
 	}
 	return r
@@ -114,7 +119,7 @@ func (e *examiner) ratelimit() Rule {
 	most, err := strconv.ParseFloat(strings.TrimSpace(limit), 64)
 	if valid.text != "yes" || err != nil {
 		r.set(ask, Skipped)
-		r.tell("CHECK_CONNECT_RATELIMIT is %q: not a number and a period such as 10 / 15m", setting)
+		r.tell("CHECK_CONNECT_RATELIMIT is %q: not a number from 2 to 999999 and a period such as 10 / 15m", setting)
 		return r
 	}
 	if e.noRates != "" {
@@ -269,9 +274,14 @@ func (e *examiner) greeting() Rule {
 	}
 	seconds := strings.TrimSpace(e.value("CONNECT_GREETING_DELAY"))
 	on := e.ask(askLimit, e.delayValid())[0]
-	if on.text != "yes" {
+	switch {
+	case seconds == "0":
 		r.set(ask, Off)
-		r.tell("CONNECT_GREETING_DELAY is %q", seconds)
+		r.tell("CONNECT_GREETING_DELAY is 0: nobody waits")
+		return r
+	case on.text != "yes":
+		r.set(ask, Skipped)
+		r.tell("CONNECT_GREETING_DELAY is %q: not a whole number of seconds from 0 to 99", seconds)
 		return r
 	}
 	if e.noRates != "" {
@@ -333,8 +343,8 @@ func (e *examiner) auth() Rule {
 		r.tell("it needs %s", snippetKnown)
 		return r
 	case valid.text != "yes":
-		r.set(ask, Off)
-		r.tell("CONNECT_AUTH_FAILURES, _LENIENCY and _PERIOD are %q, %q and %q: not two numbers and a period such as 1h", failures, leniency, period)
+		r.set(ask, Skipped)
+		r.tell("CONNECT_AUTH_FAILURES, _LENIENCY and _PERIOD are %q, %q and %q: not two whole numbers from 1 to 999999 and a period such as 1h", failures, leniency, period)
 		return r
 	case e.noRates != "":
 		r.set(ask, Unknown)

@@ -305,10 +305,17 @@ var (
 	stateName  = regexp.MustCompile(`^CONNECT_STATE_`)
 	portsName  = regexp.MustCompile(`^CONNECT_PORTS_`)
 	portsValue = regexp.MustCompile(`^\s*(\d+\s*(:\s*\d+\s*)*)?$`)
-	rateValue  = regexp.MustCompile(`^\s*\d+(\.\d+)?\s*/\s*(\d+[wdhms])+\s*$`)
-	timeValue  = regexp.MustCompile(`^\s*(\d+[wdhms])+\s*$`)
-	wholeValue = regexp.MustCompile(`^\s*\d+\s*$`)
+	countValue = regexp.MustCompile(`^\d{1,9}$`)
+	rateValue  = regexp.MustCompile(`^\s*(?:[2-9]|[1-9]\d{1,5})(?:\.\d{1,3})?\s*/\s*` + period + `\s*$`)
+	scoreValue = regexp.MustCompile(`^[1-9]\d{0,8}$`)
+	delayValue = regexp.MustCompile(`^(?:0|[1-9]\d?)$`)
+	loginValue = regexp.MustCompile(`^[1-9]\d{0,5}$`)
+	timeValue  = regexp.MustCompile(`^` + period + `$`)
 )
+
+// A period that Exim's ratelimit can work with: not 0, and no more than fits
+// into a number of seconds.
+const period = `(?:[1-9]\d{0,5}[ms]|[1-9]\d{0,3}h|[1-9]\d{0,2}[dw]){1,3}`
 
 // values looks at what the macros in force say.
 func (d *doctor) values() {
@@ -316,7 +323,7 @@ func (d *doctor) values() {
 	fault := func(name, want string) {
 		bad++
 		d.fail("values", fmt.Sprintf("write %s == %s into 00-main/22-connect-check-local and %s", name, want, d.build()),
-			"%s is %q, which no rule understands", name, d.macros[name])
+			"%s is %q, which its rule cannot use", name, d.macros[name])
 	}
 	for _, name := range sortedKeys(d.macros) {
 		value := strings.TrimSpace(d.macros[name])
@@ -336,13 +343,13 @@ func (d *doctor) values() {
 		form *regexp.Regexp
 		want string
 	}{
-		"SYMBIOSIS_INCIDENT_THRESHOLD":  {wholeValue, "a whole number"},
-		"CHECK_CONNECT_RATELIMIT":       {rateValue, "a number and a period such as 10 / 15m"},
-		"CHECK_CONNECT_DNSBL_THRESHOLD": {wholeValue, "a whole number"},
-		"CONNECT_GREETING_DELAY":        {wholeValue, "a number of seconds"},
-		"CONNECT_GREETING_BUSY":         {wholeValue, "a number of connections"},
-		"CONNECT_AUTH_FAILURES":         {wholeValue, "a whole number"},
-		"CONNECT_AUTH_LENIENCY":         {wholeValue, "a whole number"},
+		"SYMBIOSIS_INCIDENT_THRESHOLD":  {countValue, "a whole number from 0 to 999999999"},
+		"CHECK_CONNECT_RATELIMIT":       {rateValue, "a number from 2 to 999999 and a period such as 10 / 15m (CONNECT_STATE_RATELIMIT == off switches the check off)"},
+		"CHECK_CONNECT_DNSBL_THRESHOLD": {scoreValue, "a whole number of 1 or more"},
+		"CONNECT_GREETING_DELAY":        {delayValue, "a whole number of seconds from 0 to 99"},
+		"CONNECT_GREETING_BUSY":         {countValue, "a whole number of connections"},
+		"CONNECT_AUTH_FAILURES":         {loginValue, "a whole number from 1 to 999999 (CONNECT_STATE_AUTH == off switches the check off)"},
+		"CONNECT_AUTH_LENIENCY":         {loginValue, "a whole number from 1 to 999999 (CONNECT_STATE_AUTH == off switches the check off)"},
 		"CONNECT_AUTH_PERIOD":           {timeValue, "a period such as 1h"},
 	} {
 		if value, ok := d.macros[name]; ok && !c.form.MatchString(value) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -166,6 +167,11 @@ func TestCheck(t *testing.T) {
 	}{
 		{"a misspelt state", "values", FAIL, `CONNECT_STATE_HISTORY is "enfroce"`, func(t *testing.T) { local(t, "CONNECT_STATE_HISTORY == enfroce") }},
 		{"a bad rate", "values", FAIL, "CHECK_CONNECT_RATELIMIT", func(t *testing.T) { local(t, "CHECK_CONNECT_RATELIMIT == ten / 15m") }},
+		{"a limit of no logins", "values", FAIL, `CONNECT_AUTH_FAILURES is "0"`, func(t *testing.T) { local(t, "CONNECT_AUTH_FAILURES == 0") }},
+		{"a period of nothing", "values", FAIL, `CONNECT_AUTH_PERIOD is "0h"`, func(t *testing.T) { local(t, "CONNECT_AUTH_PERIOD == 0h") }},
+		{"a period that is too long", "values", FAIL, `CHECK_CONNECT_RATELIMIT is "10 / 4000w"`, func(t *testing.T) { local(t, "CHECK_CONNECT_RATELIMIT == 10 / 4000w") }},
+		{"a negative threshold", "values", FAIL, `SYMBIOSIS_INCIDENT_THRESHOLD is "-1"`, func(t *testing.T) { local(t, "SYMBIOSIS_INCIDENT_THRESHOLD == -1") }},
+		{"no threshold", "values", FAIL, `SYMBIOSIS_INCIDENT_THRESHOLD is ""`, func(t *testing.T) { local(t, "SYMBIOSIS_INCIDENT_THRESHOLD ==") }},
 		{"bad ports", "values", FAIL, "CONNECT_PORTS_DNSBLS", func(t *testing.T) { local(t, "CONNECT_PORTS_DNSBLS == 25, 587") }},
 		{"a bad deadline", "values", FAIL, "CHECK_CONNECT_DNSBL_TIMEOUT", func(t *testing.T) { local(t, "CHECK_CONNECT_DNSBL_TIMEOUT == 2") }},
 		{"learning", "values", WARN, "only learns", func(t *testing.T) { local(t, "CONNECT_STATE_SUITE == learn") }},
@@ -344,6 +350,32 @@ func TestStrangeHost(t *testing.T) {
 	} {
 		if _, got := strangeHost(line); got != want {
 			t.Errorf("%q: %v; want %v", line, got, want)
+		}
+	}
+}
+
+// The doctor calls good what the rules take, and nothing else.
+func TestValuesAreTheRules(t *testing.T) {
+	for snippet, shapes := range map[string][]*regexp.Regexp{
+		"10-acl/10-acl-check-connect/30-check-symbiosis-db": {countValue},
+		"10-acl/10-acl-check-connect/50-ratelimit":          {rateValue},
+		"10-acl/30-acl-check-auth/05-check-auth-failures":   {loginValue, timeValue},
+		"10-acl/10-acl-check-connect/80-delay-greeting":     {regexp.MustCompile(`^[1-9]\d?$`)},
+	} {
+		data, err := os.ReadFile(filepath.Join(lab.SourceDir(), "symbiosis.d", snippet))
+		must(t, err)
+		for _, shape := range shapes {
+			if part := strings.Trim(shape.String(), "^$"); !strings.Contains(string(data), part) {
+				t.Errorf("%s does not ask for %s", snippet, part)
+			}
+		}
+	}
+	for value, shape := range map[string]*regexp.Regexp{
+		"0": countValue, "999999999": countValue, "2/1s": rateValue, "10 / 15m": rateValue, "2.5 / 1h30m": rateValue, "999999 / 999w999w999w": rateValue,
+		"1": loginValue, "999999": loginValue, "1s": timeValue, "86400s": timeValue, "9999h": timeValue,
+	} {
+		if !shape.MatchString(value) {
+			t.Errorf("%q is not taken by %s", value, shape)
 		}
 	}
 }

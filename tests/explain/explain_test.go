@@ -232,6 +232,8 @@ func TestWhatExplainSaysIsWhatTheDoorDoes(t *testing.T) {
 			"CHECK_SUBMISSION_IP_DNSBLS == zen.spamhaus.org=127.0.0.[2..4]", "CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org=127.0.0.4*3",
 			"CHECK_CONNECT_DNSBL_THRESHOLD == 2")
 		d.with(func() { d.agree(t, bad4, listed4) }, "SYMBIOSIS_INCIDENT_THRESHOLD == ten", "CHECK_CONNECT_DNSBL_THRESHOLD == two")
+		d.with(func() { d.agree(t, bad4, innocent4) }, "SYMBIOSIS_INCIDENT_THRESHOLD ==", "CHECK_CONNECT_RATELIMIT == 1 / 15m", "CONNECT_STATE_RATELIMIT == enforce")
+		d.with(func() { d.agree(t, bad4, innocent4) }, "SYMBIOSIS_INCIDENT_THRESHOLD == -1", "CHECK_CONNECT_RATELIMIT == 10 / 0m", "CONNECT_STATE_RATELIMIT == enforce")
 	})
 }
 

@@ -1,0 +1,154 @@
+package door
+
+import (
+	"strings"
+	"testing"
+
+	"symbiosis-connect-acl/tests/lab"
+)
+
+// login logs in on port 587 with the right password, and gives the last reply.
+func (d *door) login(from string) string {
+	c := d.Connect(from, 587)
+	defer func() { c.Quit(); d.settled() }()
+	if lab.Code(c.Greeting) != "220" {
+		return c.Greeting
+	}
+	c.Cmd("EHLO client.example")
+	c.StartTLS("client.example", "mail.example.org")
+	return c.AuthPlain("user@example.org", "correct horse")
+}
+
+// A number that a rule cannot use switches the rule off and not the server:
+// everyone is let in, even a host that the rule would be right about, and the
+// log says for each visit once that nobody was asked.
+func TestUnusableNumbers(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		for _, lines := range [][]string{
+			{"CONNECT_AUTH_FAILURES == 0", "CHECK_CONNECT_RATELIMIT == 0 / 15m", "SYMBIOSIS_INCIDENT_THRESHOLD == -1"},
+			{"CONNECT_AUTH_LENIENCY == 0", "CHECK_CONNECT_RATELIMIT == 1 / 15m", "SYMBIOSIS_INCIDENT_THRESHOLD =="},
+			{"CONNECT_AUTH_PERIOD == 0h", "CHECK_CONNECT_RATELIMIT == 10 / 0m", "SYMBIOSIS_INCIDENT_THRESHOLD == ten"},
+			{"CONNECT_AUTH_PERIOD == 9999999999w", "CHECK_CONNECT_RATELIMIT == 10 / 9999999999w", "SYMBIOSIS_INCIDENT_THRESHOLD == 99999999999999999999"},
+			{"CONNECT_AUTH_FAILURES == 99999999999999999999", "CHECK_CONNECT_RATELIMIT == 99999999999999999999 / 15m", "SYMBIOSIS_INCIDENT_THRESHOLD == 1.5"},
+			{"CONNECT_AUTH_FAILURES == -1", "CHECK_CONNECT_RATELIMIT == -1 / 15m", "SYMBIOSIS_INCIDENT_THRESHOLD == 1e3"},
+			{"CONNECT_AUTH_FAILURES ==", "CHECK_CONNECT_RATELIMIT ==", "SYMBIOSIS_INCIDENT_THRESHOLD == 10 or so"},
+			{"CONNECT_AUTH_PERIOD == 4000w", "CHECK_CONNECT_RATELIMIT == 10 / 4000w", "SYMBIOSIS_INCIDENT_THRESHOLD == 0x10"},
+			{"CONNECT_AUTH_FAILURES == 0", "CHECK_CONNECT_RATELIMIT == 0 / 15m", "SYMBIOSIS_INCIDENT_THRESHOLD == -1", "CONNECT_STATE_SUITE == learn"},
+		} {
+			t.Run(strings.Join(lines, ", "), func(t *testing.T) {
+				d.ClearHints()
+				d.with(t, func() {
+					once := func(mark int, words string) {
+						t.Helper()
+						since := d.LogSince(t, mark, words)
+						if n := strings.Count(since, "skipped"); n != 1 {
+							t.Errorf("the log says %d times that something was skipped; want once %q:\n%s", n, words, since)
+						}
+					}
+					for range 2 {
+						mark := len(d.Log())
+						d.expect(t, innocent4, 25, "220", "")
+						once(mark, "rate check skipped: ")
+						mark = len(d.Log())
+						if got := d.login(innocent4); lab.Code(got) != "235" {
+							t.Errorf("a user's login: %q", got)
+						}
+						once(mark, "AUTH check skipped: CONNECT_AUTH_FAILURES, ")
+					}
+					mark := len(d.Log())
+					d.expect(t, bad4, 587, "220", "")
+					once(mark, "history check skipped: the threshold ")
+					d.expect(t, "9.9.9.9", 587, "220", "") // a host with less than the shipped threshold
+					mark = len(d.Log())
+					d.guess(t, "5.5.5.5", 1, func(_ int, got string) {
+						if lab.Code(got) != "535" {
+							t.Errorf("a wrong password: %q; want 535", got)
+						}
+					})
+					once(mark, "AUTH check skipped: ")
+				}, append(lines, "CONNECT_STATE_RATELIMIT == enforce")...)
+			})
+		}
+	})
+}
+
+// A brace or a dollar sign in a setting is an error in whatever Exim expands it
+// in. It may switch rules off, and nothing else.
+func TestBracesInSettings(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		for _, rest := range []string{" }", " ${if", " $nonsense"} {
+			t.Run(rest, func(t *testing.T) {
+				d.ClearHints()
+				d.with(t, func() {
+					for _, port := range []int{25, 465, 587} {
+						d.expect(t, innocent4, port, "220", "")
+					}
+					if got := d.login(innocent4); lab.Code(got) != "235" {
+						t.Errorf("a user's login: %q", got)
+					}
+					c := d.Connect(innocent4, 25)
+					if got := c.Cmd("EHLO client.example"); lab.Code(got) != "250" {
+						t.Errorf("EHLO: %q", got)
+					}
+					c.Quit()
+				}, "CONNECT_STATE_GREETING == enforce", "CONNECT_STATE_REVERSE == enforce", "CONNECT_STATE_RATELIMIT == enforce",
+					"SYMBIOSIS_INCIDENT_THRESHOLD == 10"+rest, "CHECK_CONNECT_RATELIMIT == 10 / 15m"+rest,
+					"CONNECT_AUTH_FAILURES == 10"+rest, "CONNECT_AUTH_LENIENCY == 10"+rest, "CONNECT_AUTH_PERIOD == 1h"+rest,
+					"CONNECT_GREETING_DELAY == 2"+rest, "CONNECT_GREETING_BUSY == 30"+rest)
+			})
+		}
+	})
+}
+
+// The smallest and the largest numbers that the rules take are numbers that
+// Exim can work with.
+func TestExtremeNumbers(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		mark := len(d.Log())
+		d.with(t, func() {
+			for range 3 {
+				d.expect(t, innocent4, 25, "220", "")
+				if got := d.login(innocent4); lab.Code(got) != "235" {
+					t.Errorf("a user's login: %q", got)
+				}
+			}
+			d.expect(t, bad4, 25, "220", "")
+			d.guess(t, "5.5.5.5", 3, func(i int, got string) {
+				if lab.Code(got) != "535" {
+					t.Errorf("try %d: %q; want 535", i, got)
+				}
+			})
+		}, "CONNECT_STATE_RATELIMIT == enforce", "CHECK_CONNECT_RATELIMIT == 999999.999 / 999w999w999w", "SYMBIOSIS_INCIDENT_THRESHOLD == 999999999",
+			"CONNECT_AUTH_FAILURES == 999999", "CONNECT_AUTH_LENIENCY == 999999", "CONNECT_AUTH_PERIOD == 999w999w999w")
+		d.ClearHints()
+		d.with(t, func() {
+			d.expect(t, innocent4, 25, "220", "")
+			d.expect(t, innocent4, 25, "220", "")
+			d.expect(t, innocent4, 25, "451", "")
+			d.expect(t, "9.9.9.9", 25, "550", history)
+			for range 3 {
+				if got := d.login(innocent4); lab.Code(got) != "235" {
+					t.Errorf("a user's login: %q", got)
+				}
+			}
+			d.guess(t, "5.5.5.5", 2, func(i int, got string) {
+				if want := []string{"535", "454"}[i-1]; lab.Code(got) != want {
+					t.Errorf("try %d: %q; want %s", i, got, want)
+				}
+			})
+		}, "CONNECT_STATE_RATELIMIT == enforce", "CHECK_CONNECT_RATELIMIT == 2 / 1h", "SYMBIOSIS_INCIDENT_THRESHOLD == 0",
+			"CONNECT_AUTH_FAILURES == 1", "CONNECT_AUTH_LENIENCY == 1", "CONNECT_AUTH_PERIOD == 9999h")
+		d.ClearHints()
+		d.with(t, func() {
+			for range 2 {
+				d.expect(t, innocent4, 25, "220", "")
+				if got := d.login(innocent4); lab.Code(got) != "235" {
+					t.Errorf("a user's login: %q", got)
+				}
+			}
+		}, "CONNECT_STATE_RATELIMIT == enforce", "CHECK_CONNECT_RATELIMIT == 2.5/1s", "CONNECT_AUTH_FAILURES == 1", "CONNECT_AUTH_LENIENCY == 1", "CONNECT_AUTH_PERIOD == 1s")
+		if l := d.Log()[mark:]; strings.Contains(l, "skipped") {
+			t.Errorf("a check was skipped with numbers that are good:\n%s", l)
+		}
+	})
+}
