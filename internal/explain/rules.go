@@ -94,10 +94,31 @@ func (e *examiner) history() Rule {
 	}
 	if threshold, err := strconv.ParseInt(h.Threshold, 10, 64); err == nil && h.Count > threshold {
 		r.set(ask, Deny)
+		e.passOver(&r, ask)
 	} else {
 		r.set(ask, Pass)
 	}
 	return r
+}
+
+// passOver lets the host of a user in on the users' ports, as the history rule
+// does whatever has been counted.
+func (e *examiner) passOver(r *Rule, ask [len(Ports)]bool) {
+	for i, port := range Ports {
+		ask[i] = ask[i] && port != 25
+	}
+	if !any3(ask) {
+		return
+	}
+	if e.noRates != "" {
+		r.set(ask, Unknown)
+		r.tell("not known whether a user has logged in from there: %s", e.noRates)
+		return
+	}
+	if passed := e.rate("30d", "per_cmd/connect-auth-passed-", 0, time.Now()); passed.Now >= 0.05 {
+		r.set(ask, Pass)
+		r.tell("passed over on the users' ports, because somebody has logged in from there, last %s", stamp(passed.Last))
+	}
 }
 
 func plural(n int, one, many string) string {

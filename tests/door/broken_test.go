@@ -230,6 +230,53 @@ func TestBrokenHints(t *testing.T) {
 	})
 }
 
+// A user whose address has a history is not locked out when Exim cannot look
+// up that a user has logged in from there.
+func TestBrokenHintsOfUsers(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		const user = "5.5.5.7"
+		hints := d.Root.Path("var/spool/exim4/db")
+		if got := d.login(user); lab.Code(got) != "235" {
+			t.Fatalf("a login: %q", got)
+		}
+		sqlite(t, d.Root.Path(database), "INSERT INTO blacklist VALUES ('"+user+"',1700000000,45);")
+		mark := len(d.Log())
+		if got := d.login(user); lab.Code(got) != "235" {
+			t.Errorf("with hints that are whole: %q", got)
+		}
+		d.LogSince(t, mark, "history passed over: a user has logged in from here lately (count 45, threshold 10)")
+		d.expect(t, bad4, 587, "550", history) // nobody has logged in from there
+
+		for name, breaks := range map[string]string{
+			"garbage":         "yes garbage | head -c 16000 > ratelimit",
+			"for root only":   "chown root:root ratelimit* && chmod 600 ratelimit*",
+			"lock":            "if [ -e ratelimit.lockfile ]; then chown root:root ratelimit.lockfile && chmod 600 ratelimit.lockfile; else chown root:root . && chmod 700 .; fi",
+			"not a directory": "cd .. && rm -r db && touch db",
+		} {
+			t.Run(name, func(t *testing.T) {
+				if out, err := exec.Command("cp", "-a", hints, hints+".good").CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+				defer func() {
+					os.RemoveAll(hints)
+					os.Rename(hints+".good", hints)
+				}()
+				if out, err := exec.Command("sh", "-ec", "cd "+hints+" && "+breaks).CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+				mark := len(d.Log())
+				if got := d.login(user); lab.Code(got) != "235" {
+					t.Errorf("the user: %q", got)
+				}
+				d.LogSince(t, mark, "history passed over: Exim cannot tell whether a user has logged in from here (count 45, threshold 10)")
+				d.expect(t, user, 465, "220", "")
+				d.expect(t, user, 25, "550", history)
+				d.expect(t, innocent4, 25, "220", "")
+			})
+		}
+	})
+}
+
 // An administrator who switches one of our snippets off by renaming it loses
 // that check, and no mail.
 func TestSnippetsMissing(t *testing.T) {

@@ -269,6 +269,22 @@ func TestRates(t *testing.T) {
 			}
 		}, "CONNECT_STATE_GREETING == enforce")
 
+		// A user's address that has a history is let in where users come in.
+		c := d.Connect("5.5.5.7", 587)
+		c.Cmd("EHLO client.example")
+		c.StartTLS("client.example", "mail.example.org")
+		c.AuthPlain("user@example.org", "correct horse")
+		c.Quit()
+		d.settled()
+		cmd := exec.Command("sqlite3", d.Root.Path(database), "INSERT INTO blacklist VALUES ('5.5.5.7',1700000000,45)")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("sqlite3: %v\n%s", err, out)
+		}
+		d.agree(t, "5.5.5.7")
+		if got := refused(d.explain(t, "5.5.5.7")); got != "25" {
+			t.Errorf("a user's host with a history is refused on %q; want 25", got)
+		}
+
 		// Failed logins: what explain says before each try is what the try meets.
 		for i := 1; i <= 12; i++ {
 			f := rule(t, d.explain(t, "5.5.5.5"), "auth").Findings[2]
