@@ -1,8 +1,11 @@
 package door
 
 import (
+	"bufio"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"symbiosis-connect-acl/tests/lab"
 )
@@ -150,5 +153,56 @@ func TestExtremeNumbers(t *testing.T) {
 		if l := d.Log()[mark:]; strings.Contains(l, "skipped") {
 			t.Errorf("a check was skipped with numbers that are good:\n%s", l)
 		}
+	})
+}
+
+// Behind a proxy an IPv4 client may have an IPv6 address, ::ffff:192.0.2.1. It
+// is counted as the IPv4 host that it is, and not as all of them together.
+func TestMappedAddresses(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		const proxy = "45.9.9.9"
+		d.Root.Write("etc/exim4/symbiosis.d/00-main/99-proxy", "hosts_proxy = "+proxy+"\n", 0o644)
+		d.Rebuild()
+		from := func(protocol, client, server string) string {
+			conn, err := d.Net.Dial(proxy, 25)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(30 * time.Second))
+			fmt.Fprintf(conn, "PROXY %s %s %s 1234 25\r\n", protocol, client, server)
+			line, _ := bufio.NewReader(conn).ReadString('\n')
+			return line
+		}
+		d.with(t, func() {
+			for client, want := range map[string]string{
+				"::ffff:8.8.8.8": "550", "::FFFF:8.8.8.8": "550", "0:0:0:0:0:ffff:808:808": "550",
+				"::ffff:9.9.9.9": "220", "::ffff:9.9.9.10": "550", bad6: "550", neighbour: "220", innocent6: "220",
+			} {
+				if got := from("TCP6", client, "fd99::1"); lab.Code(got) != want {
+					t.Errorf("%s: %q; want %s", client, got, want)
+				}
+			}
+			if got := from("TCP4", bad4, "10.99.0.1"); lab.Code(got) != "550" {
+				t.Errorf("%s: %q; want 550", bad4, got)
+			}
+			for i := 1; i <= 12; i++ {
+				if got := from("TCP6", fmt.Sprintf("::ffff:193.0.6.%d", i), "fd99::1"); lab.Code(got) != "220" {
+					t.Errorf("client %d, each with an address of its own: %q; want 220", i, got)
+				}
+			}
+			// Ten are let in, however the same host is written.
+			for i := 1; i <= 11; i++ {
+				got := ""
+				if i%2 == 0 {
+					got = from("TCP6", "::ffff:193.0.7.1", "fd99::1")
+				} else {
+					got = from("TCP4", "193.0.7.1", "10.99.0.1")
+				}
+				if want := map[bool]string{false: "220", true: "451"}[i > 10]; lab.Code(got) != want {
+					t.Errorf("visit %d of one host: %q; want %s", i, got, want)
+				}
+			}
+		}, "CONNECT_STATE_RATELIMIT == enforce")
 	})
 }
