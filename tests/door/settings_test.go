@@ -206,3 +206,32 @@ func TestMappedAddresses(t *testing.T) {
 		}, "CONNECT_STATE_RATELIMIT == enforce")
 	})
 }
+
+// What 00-main/31-acl-definitions-connect tells an administrator who has an
+// acl_smtp_vrfy of his own: his commands work, forged ones get nowhere.
+func TestOwnACLForVRFY(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		comment := strings.ReplaceAll(d.Root.Read("etc/exim4/symbiosis.d/00-main/31-acl-definitions-connect"), "\n#", "\n")
+		_, lines, ok := strings.Cut(comment, "of your own, with the lines\n")
+		lines, _, ok2 := strings.Cut(lines, ".ifdef")
+		if !ok || !ok2 {
+			t.Fatal("the comment does not have the lines")
+		}
+		d.Root.Write("etc/exim4/symbiosis.d/00-main/30-mine", "CONNECT_ACL_VRFY_IS_TAKEN = yes\nacl_smtp_expn = my_expn\n", 0o644)
+		d.Root.Write("etc/exim4/symbiosis.d/10-acl/14-mine", "my_expn:\n"+lines+"  accept\n", 0o644)
+		d.Rebuild()
+		c := d.Connect(innocent4, 587)
+		defer c.Close()
+		c.Cmd("EHLO client.example")
+		if got := c.Cmd("EXPN user@example.org"); lab.Code(got) == "550" {
+			t.Errorf("a clean command: %q", got)
+		}
+		mark := len(d.Log())
+		if got := c.Cmd("EXPN a\x01[8.8.8.8]b@example.org"); lab.Code(got) != "550" {
+			t.Errorf("a forged command: %q; want 550", got)
+		}
+		if l := d.LogSince(t, mark, "connect-acl: refused command from ["+innocent4+"]: forged characters"); strings.Contains(l, "8.8.8.8") {
+			t.Errorf("the client's words are in the log:\n%s", l)
+		}
+	})
+}
