@@ -132,8 +132,9 @@ func (e *examiner) askExim(limit time.Duration, questions ...string) []answer {
 				all[i] = answer{text: line}
 			}
 		}
-	case err == nil && len(questions) > 1:
-		// A message of several lines: ask one by one.
+	case len(questions) > 1 && (err == nil || exited(err)):
+		// A message of several lines, or a question at which Exim dies: ask one
+		// by one.
 		for i, q := range questions {
 			all[i] = e.askExim(limit, q)[0]
 		}
@@ -147,6 +148,12 @@ func (e *examiner) askExim(limit time.Duration, questions ...string) []answer {
 		}
 	}
 	return all
+}
+
+// exited reports whether a program ran and ended by itself.
+func exited(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.Exited()
 }
 
 // asExim runs a program as Exim's user, or as the caller where that is not the

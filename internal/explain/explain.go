@@ -470,6 +470,8 @@ func (e *examiner) decide() {
 				o.LetIn, o.Rule = false, r.Name
 				refusedBy[r.Name] = true
 				switch {
+				case r.Name == "known":
+					o.How = "refused: Exim cannot read a list of known hosts"
 				case r.Name == "firewall":
 					o.How = "no connection: the firewall"
 				case r.Name == "auth":
@@ -499,6 +501,10 @@ func (e *examiner) decide() {
 	}
 	if refusedBy["firewall"] {
 		e.note("the firewall follows a change of blacklist.d at its next reload, within the hour")
+	}
+	if refusedBy["known"] {
+		e.note("as long as Exim cannot read a list of known hosts, no list of known hosts helps")
+		return
 	}
 	// Behind the firewall the rules may refuse the host as well.
 	rules := false

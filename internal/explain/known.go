@@ -8,25 +8,33 @@ import (
 	"strings"
 )
 
-// The host lists of 20-accept-known, with the files that they read.
-var knownLists = []struct{ name, file string }{
-	{"whitelisted_hosts_by_ip", "whitelist/by_ip"},
-	{"whitelist_connection_check", "whitelist_connect_hosts"},
-	{"relay_from_hosts", "relay_from_hosts"},
-	{"private_addresses", ""},
+// The host lists of 20-accept-known, with the files that they read. The
+// platform's are read by one of Exim's lookups, and an Exim that cannot open
+// the file of a lookup dies.
+var knownLists = []struct {
+	name, file string
+	dies       bool
+}{
+	{"whitelisted_hosts_by_ip", "whitelist/by_ip", true},
+	{"whitelist_connection_check", "whitelist_connect_hosts", false},
+	{"relay_from_hosts", "relay_from_hosts", true},
+	{"private_addresses", "", false},
 }
 
 // accepted asks Exim which of the lists of known hosts have the host, and looks
 // for the line.
 func (e *examiner) accepted() Rule {
 	r, ask := e.rule("known", snippetKnown, "", "")
-	verdict := Pass
+	verdict, dies := Pass, false
 	for i, a := range e.ask(askLimit, e.isKnown()...) {
 		l := knownLists[i]
 		switch {
 		case a.failed() && os.Geteuid() != 0:
 			verdict = Unknown // whether Exim's user can read it is another question
 			r.tell("+%s cannot be read here: %s", l.name, a.text)
+		case a.failed() && l.dies:
+			dies = true
+			r.tell("+%s cannot be read (%s): every host is answered 421; %s-connect-setup check has the remedy", l.name, a.text, e.Name)
 		case a.failed():
 			// Exim cannot say that the host is not in the list: the statement
 			// that would make it a stranger is skipped.
@@ -48,6 +56,9 @@ func (e *examiner) accepted() Rule {
 				r.tell("+%s", k.List)
 			}
 		}
+	}
+	if dies {
+		verdict = Deny
 	}
 	r.set(ask, verdict)
 	e.known = verdict == Accept && any3(ask)

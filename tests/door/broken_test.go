@@ -169,6 +169,46 @@ func TestBrokenSettings(t *testing.T) {
 	})
 }
 
+// The platform's lists are read by lookups, and Exim dies of a lookup's file
+// that it cannot open. It does so without our rules too: what 20-accept-known
+// says of it, and what the doctor and explain say, is true.
+func TestUnreadableLookupFiles(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		rules := d.Root.Path("etc/exim4/symbiosis.d/00-main/20-connect-acl-enabled")
+		for file, before := range map[string]string{"relay_from_hosts": "421", "whitelist/by_ip": "220"} {
+			t.Run(file, func(t *testing.T) {
+				d.Root.Write("etc/exim4/"+file, "192.0.2.1\n", 0o600)
+				defer os.Remove(d.Root.Path("etc/exim4", file))
+				talk := func(greeting string) {
+					t.Helper()
+					c := d.Connect(innocent4, 25)
+					defer c.Close()
+					if lab.Code(c.Greeting) != greeting {
+						t.Errorf("greeted with %q; want %s", c.Greeting, greeting)
+					}
+					if got := c.Cmd("EHLO client.example"); lab.Code(got) != "421" {
+						t.Errorf("EHLO: %q; want 421", got)
+					}
+				}
+				talk("421")
+				if out, code := d.Root.Try("symbiosis-connect-setup", "check"); code == 0 || !strings.Contains(out, file+" cannot be read by Debian-exim") {
+					t.Errorf("the doctor, exit status %d:\n%s", code, out)
+				}
+				if out, code := d.Root.Try("symbiosis-connect-check", "explain", innocent4); code != 3 || !strings.Contains(out, "cannot be read") || !strings.Contains(out, "421") {
+					t.Errorf("explain, exit status %d:\n%s", code, out)
+				}
+				if err := os.Rename(rules, rules+".off"); err != nil {
+					t.Fatal(err)
+				}
+				d.Rebuild()
+				talk(before)
+				os.Rename(rules+".off", rules)
+				d.Rebuild()
+			})
+		}
+	})
+}
+
 // A helper that is missing, killed, silent or talkative refuses nobody.
 func TestBrokenHelper(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
