@@ -19,11 +19,13 @@ const (
 	// +pid. The two together start every line, and a client cannot write there.
 	start = `^(?:` + ownTime + `|` + syslogTime + `(?:` + ownTime + `)?)(?:\[[0-9]+\] )?`
 
-	// A host's verified name: Exim believes no name with other characters.
-	name = `(?:[-.0-9A-Za-z_]+ )?`
-	// What the client calls itself: plain words, or an address literal. Other
-	// brackets and parentheses would make the line ambiguous.
-	heloGiven = `(?:\((?:[^\[\]()]*|\[[^\[\]() ]*\])\) )`
+	// A host's verified name: Exim believes no name with other characters (up to
+	// 4.96 one with a slash, too).
+	name = `(?:[-./0-9A-Za-z_]+ )?`
+	// What the client calls itself: plain words, an address literal, or what a
+	// Linux without a name says. Other brackets and parentheses would make the
+	// line ambiguous.
+	heloGiven = `(?:\((?:[^\[\]()]*|\[[^\[\]() ]*\]|\(none\))\) )`
 	helo      = heloGiven + `?`
 	// The address, the port with +incoming_port, our own end of the connection
 	// with +incoming_interface, the connection's number with +connection_id, and
@@ -44,9 +46,12 @@ const refused = `(?:temporarily )?(?:rejected connection in "connect"|dropped by
 // of its address as well as behind it, and no expression could tell which of
 // the two addresses is its own. So where the client's text follows the address,
 // it must not hold Exim's words.
-func without(literal string) string {
+//
+// Nor do the characters in but occur in the text; they stand as in a set, and
+// the literal holds none of them.
+func without(literal, but string) string {
 	set := func(chars string) string {
-		return "[^" + chars + "]"
+		return "[^" + chars + but + "]"
 	}
 	first, rest := literal[:1], literal[1:]
 	if strings.Contains(rest, first) {
@@ -64,6 +69,11 @@ func without(literal string) string {
 	return "(?:" + set(first) + "|" + first + again + "(?:" + strings.Join(turns, "|") + "))*(?:" + first + again + begun + ")?"
 }
 
+// Exim's own end of the line is demanded too. From 4.98 on an over-long line
+// keeps its beginning and ends with "**** log string overflowed log buffer ****":
+// a long HELO name pushes the peer out of it, and what is left names whom the
+// client likes. Our own rules count who writes so much.
+
 // A Rule is one pattern of ours: the event it counts, what the administrator
 // should know about it, and the expression.
 type Rule struct {
@@ -78,9 +88,9 @@ func Rules() []Rule {
 	own := func(what string) string { return start + `connect-acl: ` + what + `$` }
 	return []Rule{
 		{"auth-no-tls", "A password was about to be sent in the clear. Needs no log selector.",
-			start + `H=` + name + helo + peer + ` rejected AUTH ` + without("d AUTH") + `: SSL or TLS encryption required when authenticating\.$`},
+			start + `H=` + name + helo + peer + ` rejected AUTH ` + without("d AUTH", "") + `: SSL or TLS encryption required when authenticating\.$`},
 		{"auth-failed", "A login with a wrong name or password. Needs no log selector.",
-			start + `[-0-9A-Za-z_]+ authenticator failed for ` + name + helo + peer + `: 535 Incorrect authentication data` + without(": 535") + `$`},
+			start + `[-0-9A-Za-z_]+ authenticator failed for ` + name + helo + peer + `: 535 Incorrect authentication data(?: \(` + without(": 535", "") + `\))?$`},
 		{"auth-failed", "The same, with a user name made to look like somebody else's line. Written by our own rule.",
 			own(`failed login from \[__IP__\]: forged user name`)},
 		{"auth-not-advertised", "A robot tries to log in where no login is offered. Needs +smtp_protocol_error.",
@@ -97,8 +107,14 @@ func Rules() []Rule {
 			start + `SMTP protocol synchronization error \(input sent without waiting for greeting\): rejected connection from H=` + name + peer + fields + ` input=".*$`},
 		{"helo-refused", "A name that only robots use, or one made to forge log lines. Written by our rule 30-check-helo-name.",
 			own(`refused HELO from \[__IP__\]: (?:bot name|forged characters)`)},
+		// Who forges an address needs a bracket. Parentheses alone are no offence:
+		// Exim writes "(no argument given)" for a bare EHLO, and "(none)" is a
+		// Linux without a name.
 		{"helo-refused", "The same, where Exim itself has refused the name. Needs no log selector.",
-			start + `rejected (?:EHLO|HELO) from ` + name + helo + peer + `: syntactically invalid argument\(s\): [^\[\]()"]*[\[\]()"].*$`},
+			start + `rejected (?:EHLO|HELO) from ` + name + peer + `: syntactically invalid argument\(s\): [^\[\]"]*[\[\]"].*$`},
+		{"helo-refused", "The same after a HELO that Exim has taken.",
+			start + `rejected (?:EHLO|HELO) from ` + name + heloGiven + peer + `: syntactically invalid argument\(s\): ` +
+				without(": synt", `\[\]"`) + `[\[\]"]` + without(": synt", "") + `[^*\n]$`},
 		{"auth-flood", "Too many failed logins from one host. Written by our rule 05-check-auth-failures.",
 			own(`too many failed logins from \[__IP__\]`)},
 		{"auth-refused", "An AUTH command made to forge log lines. Written by our rule 03-check-auth-argument.",
@@ -108,7 +124,7 @@ func Rules() []Rule {
 		{"too-many-errors", "Too many unknown commands, or too many syntax errors, before any HELO. Needs no log selector.",
 			start + `SMTP call from ` + name + peer + ` dropped: too many (?:unrecognized commands|syntax or protocol errors) \(last .*$`},
 		{"too-many-errors", "The same after a HELO.",
-			start + `SMTP call from ` + name + heloGiven + peer + ` dropped: too many (?:unrecognized commands|syntax or protocol errors) \(last ` + without(": too many") + `$`},
+			start + `SMTP call from ` + name + heloGiven + peer + ` dropped: too many (?:unrecognized commands|syntax or protocol errors) \(last ` + without(": too many", "") + `\)$`},
 		{"too-many-errors", "The same, with a last command made to look like somebody else's line. Written by our own rule.",
 			own(`too many bad commands from \[__IP__\]`)},
 	}

@@ -74,7 +74,7 @@ type lab struct {
 	pos   int           // how much of the log has been taken
 }
 
-func (l *lab) play(only string) (records []record, err error) {
+func (l *lab) play(only *regexp.Regexp) (records []record, err error) {
 	if err := l.build(); err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (l *lab) play(only string) (records []record, err error) {
 		err = errors.Join(err, l.stop())
 	}()
 	for i, s := range scenarios() {
-		if !strings.Contains(s.name, only) || !(s.core || l.set.full) {
+		if !only.MatchString(s.name) || !(s.core || l.set.full) {
 			continue
 		}
 		peer := s.peer

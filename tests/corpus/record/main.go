@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,15 +54,19 @@ func run() error {
 	flag.Var(&from, "root", "`VERSION=DIRECTORY` of a Debian tree with exim4-daemon-heavy (repeat for each version); without it those of the lab")
 	out := flag.String("o", "-", "`file` to write the corpus to, - for standard output")
 	repo := flag.String("repo", ".", "`directory` of the checkout, for the fixture tree and the snippets")
-	only := flag.String("only", "", "play only scenarios whose name contains `text`")
+	only := flag.String("only", "", "play only scenarios whose name matches the regular `expression`")
+	into := flag.String("into", "", "a corpus `file` whose other scenarios are kept")
 	sets := flag.String("sets", "", "comma-separated `names` of selector sets to play; all without it")
 	extra := flag.String("extra", "", "`directory` with snippets laid over the tree last, to try changes")
 	helper := flag.String("helper", "", "`file` to install as symbiosis-connect-check; built from the checkout without it")
 	flag.Parse()
+	chosen, err := regexp.Compile(*only)
+	if err != nil {
+		return err
+	}
 	if os.Getenv(inside) == "" {
 		var args []string
 		if len(from) == 0 {
-			var err error
 			if args, err = labRoots(); err != nil {
 				return err
 			}
@@ -89,7 +94,7 @@ func run() error {
 			}
 			lab := &lab{version: r.version, lower: r.dir, dir: filepath.Join(tmp, r.version, set.name), set: set,
 				repo: *repo, extra: *extra, helper: os.Getenv(inside)}
-			got, err := lab.play(*only)
+			got, err := lab.play(chosen)
 			if err != nil {
 				return fmt.Errorf("%s, %s: %w", r.version, set.name, err)
 			}
@@ -97,7 +102,61 @@ func run() error {
 			records = append(records, got...)
 		}
 	}
+	if *into != "" {
+		if records, err = merge(*into, records); err != nil {
+			return err
+		}
+	}
 	return write(*out, records)
+}
+
+// merge puts the played scenarios into a recorded corpus: in the place of the
+// old recording, and the new ones behind the others of their selector set.
+func merge(path string, played []record) ([]record, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	fresh, of := map[string][]record{}, map[string][]string{}
+	for _, r := range played {
+		if fresh[r.key()] == nil {
+			of[r.setKey()] = append(of[r.setKey()], r.key())
+		}
+		fresh[r.key()] = append(fresh[r.key()], r)
+	}
+	var merged []record
+	set := ""
+	flush := func() { // what the set has not had before
+		for _, k := range of[set] {
+			merged = append(merged, fresh[k]...)
+			fresh[k] = nil
+		}
+	}
+	was := map[string]bool{}
+	for _, k := range of {
+		for _, name := range k {
+			was[name] = true
+		}
+	}
+	for _, line := range strings.Split(strings.TrimSuffix(string(data), "\n"), "\n") {
+		f := strings.SplitN(line, "\t", 7)
+		if strings.HasPrefix(line, "#") || len(f) != 7 {
+			continue
+		}
+		r := record{f[0], f[1], f[2], f[3], f[4], f[5], f[6]}
+		if r.setKey() != set {
+			flush()
+			set = r.setKey()
+		}
+		if !was[r.key()] {
+			merged = append(merged, r)
+			continue
+		}
+		merged = append(merged, fresh[r.key()]...)
+		fresh[r.key()] = nil
+	}
+	flush()
+	return merged, nil
 }
 
 // labRoots gives the Debian roots of the lab as arguments, built if need be:
@@ -181,6 +240,9 @@ type record struct {
 	version, set, scenario, kind, peer, want, line string
 }
 
+func (r record) setKey() string { return r.version + "\t" + r.set }
+func (r record) key() string    { return r.setKey() + "\t" + r.scenario }
+
 // plenty are lines that Exim writes about nearly every connection. A few of
 // each are enough.
 var plenty = []string{"no host name found for IP address", " SMTP connection from ", " no MAIL in SMTP connection from "}
@@ -200,9 +262,8 @@ func write(path string, records []record) error {
 	fmt.Fprintln(w, "# attack or event or ordinary, the true peer, the events that the scenario must be counted for")
 	fmt.Fprintln(w, "# (all of its lines together), and the line as it stands in the log.")
 	lines, seen := map[string]int{}, map[string]int{}
-	key := func(r record) string { return r.version + "\t" + r.set + "\t" + r.scenario }
 	for _, r := range records {
-		lines[key(r)]++
+		lines[r.key()]++
 	}
 next:
 	for _, r := range records {
@@ -211,8 +272,8 @@ next:
 				continue
 			}
 			k := r.version + "\t" + r.set + "\t" + p
-			if seen[k] >= 10 && lines[key(r)] > 1 {
-				lines[key(r)]--
+			if seen[k] >= 10 && lines[r.key()] > 1 {
+				lines[r.key()]--
 				continue next
 			}
 			seen[k]++

@@ -494,6 +494,35 @@ func scenarios() []scenario {
 			c.quit()
 		})
 	}
+	// Linux without a name says "(none)", and a bare EHLO is a probe: no offence.
+	for _, v6 := range []bool{false, true} {
+		suffix := map[bool]string{true: "-v6"}[v6]
+		add(scenario{name: "helo-none-25" + suffix, kind: "ordinary", core: true, v6: v6, play: func(c *client) { c.dial(25); c.say("EHLO (none)"); c.quit() }})
+		add(scenario{name: "helo-none-465" + suffix, kind: "ordinary", core: true, v6: v6, want: "auth-failed", play: func(c *client) {
+			c.dial(465)
+			c.say("EHLO (none)")
+			c.login("user@example.org", "correct hrose")
+			c.quit()
+		}})
+		add(scenario{name: "helo-bare-25" + suffix, kind: "ordinary", core: true, v6: v6, play: func(c *client) { c.dial(25); c.say("EHLO"); c.say("HELO"); c.quit() }})
+	}
+	// The one character beyond those of names that Exim believes.
+	add(scenario{name: "slash-history", kind: "event", core: true, want: "history", peer: name("45.70.1.3", "a/b.customer.example."),
+		prepare: func(l *lab, peer string) error { return l.offend(peer) },
+		play:    func(c *client) { c.dial(25) }})
+	add(scenario{name: "slash-auth-failed", kind: "event", core: true, want: "auth-failed", peer: name("45.70.1.4", "c/d.customer.example."), play: func(c *client) {
+		c.dial(465)
+		c.say("EHLO a.example.net")
+		c.login("info@example.org", "secret")
+		c.quit()
+	}})
+	// A name that Exim takes, and then one that it refuses: its line has both.
+	add(scenario{name: "helo-then-bare/syntax", kind: "attack", want: "helo-refused", play: func(c *client) {
+		c.dial(465)
+		c.say("EHLO x) [8.8.8.8]: syntactically invalid argument(s): [y")
+		c.say("EHLO")
+		c.quit()
+	}})
 	for _, n := range []int{480, 3000, 12000, 40000} {
 		filler := long("A", n)
 		tail := ` H=(a) [8.8.8.8] AUTH command used when not advertised`
@@ -533,6 +562,30 @@ func scenarios() []scenario {
 			c.say("EHLO " + filler + "x) [8.8.8.8]: 535 Incorrect authentication data")
 			c.quit()
 		})
+		if n < 20000 { // more is no HELO to Exim
+			// In learn the name stays. Exim 4.98 keeps the beginning of a line that
+			// is too long, so the name can push the peer out of it.
+			forged := func(words string) string { return "EHLO x) [8.8.8.8]" + words + filler }
+			longer("helo-auth-failed", "helo-refused", nil, func(c *client) {
+				c.dial(465)
+				c.say(forged(": 535 Incorrect authentication data"))
+				c.login("info", "secret")
+				c.quit()
+			})
+			longer("helo-dropped", "helo-refused", nil, func(c *client) {
+				c.dial(587)
+				c.say(forged(" dropped: too many unrecognized commands (last "))
+				for i := 0; i < 4; i++ {
+					c.say("XYZZY")
+				}
+			})
+			longer("helo-bare", "helo-refused", nil, func(c *client) {
+				c.dial(465)
+				c.say(forged(": syntactically invalid argument(s): ["))
+				c.say("EHLO")
+				c.quit()
+			})
+		}
 		longer("unknown", whole("too-many-errors"), nil, func(c *client) {
 			c.dial(25)
 			c.say("EHLO a.example.net")

@@ -1,0 +1,104 @@
+package door
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/tests/lab"
+)
+
+// taken gives the addresses that the shipped patterns take from a log.
+func taken(t *testing.T, log string) []string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(lab.SourceDir(), "patterns.d/exim4.patterns"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := patterns.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Compile(); err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, line := range strings.Split(log, "\n") {
+		for _, h := range f.Match([]byte(line), nil) {
+			all = append(all, string(h.Address))
+		}
+	}
+	return all
+}
+
+// While the suite learns, or is off, a HELO name may hold anything. No
+// line that it leads to may be taken for somebody else's, however long it is.
+func TestFramingInLearn(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		for _, state := range []string{"learn", "off"} {
+			d.with(t, func() {
+				const marker = "the last of the attacks"
+				mark := len(d.Log())
+				for _, n := range []int{0, 7000, 9000} {
+					filler := strings.Repeat("A", n)
+					c := d.Connect(innocent4, 465)
+					c.Cmd("EHLO x) [8.8.8.8]: 535 Incorrect authentication data %s", filler)
+					c.AuthPlain("user@example.org", "wrong")
+					c.Quit()
+					c = d.Connect(innocent4, 587)
+					c.Cmd("EHLO x) [8.8.8.8] dropped: too many unrecognized commands (last %s", filler)
+					for range 4 {
+						c.Cmd("XYZZY")
+					}
+					c.Close()
+					c = d.Connect(innocent4, 465)
+					c.Cmd("EHLO x) [8.8.8.8]: syntactically invalid argument(s): [%s", filler)
+					c.Cmd("EHLO")
+					c.Quit()
+				}
+				// Every place at which the line can be cut off, with the character
+				// before it with which Exim's own line ends.
+				for n := 7900; n < 8150; n += 3 {
+					c := d.Connect(innocent4, 465)
+					c.Cmd("EHLO x) [8.8.8.8]: 535 Incorrect authentication data (%s", strings.Repeat(")", n))
+					c.AuthPlain("user@example.org", "wrong")
+					c.Quit()
+				}
+				c := d.Connect(innocent4, 465)
+				c.Cmd("EHLO client.example")
+				c.AuthPlain(marker, "wrong")
+				c.Quit()
+				log := d.LogSince(t, mark, marker)
+				for _, a := range taken(t, log) {
+					if a != innocent4 {
+						t.Errorf("%s: %s is framed", state, a)
+					}
+				}
+			}, "CONNECT_STATE_SUITE == "+state)
+		}
+	})
+}
+
+// What is too long for Exim's log is counted by a line of ours.
+func TestFramingTooLong(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		mark := len(d.Log())
+		c := d.Connect(innocent4, 465)
+		c.Cmd("EHLO client.example")
+		c.AuthPlain(strings.Repeat("A", 8500), "wrong")
+		c.Quit()
+		d.LogSince(t, mark, "connect-acl: failed login from ["+innocent4+"]: forged user name")
+		c = d.Connect(innocent4, 587)
+		c.Cmd("EHLO client.example")
+		for range 4 {
+			c.Cmd("%s", strings.Repeat("A", 9000))
+		}
+		c.Close()
+		log := d.LogSince(t, mark, "connect-acl: too many bad commands from ["+innocent4+"]")
+		if got := strings.Join(taken(t, log), " "); got != innocent4+" "+innocent4 {
+			t.Errorf("two offences, counted for %q", got)
+		}
+	})
+}
