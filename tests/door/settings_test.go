@@ -98,6 +98,29 @@ func TestBracesInSettings(t *testing.T) {
 					"SYMBIOSIS_INCIDENT_THRESHOLD == 10"+rest, "CHECK_CONNECT_RATELIMIT == 10 / 15m"+rest,
 					"CONNECT_AUTH_FAILURES == 10"+rest, "CONNECT_AUTH_LENIENCY == 10"+rest, "CONNECT_AUTH_PERIOD == 1h"+rest,
 					"CONNECT_GREETING_DELAY == 2"+rest, "CONNECT_GREETING_BUSY == 30"+rest)
+				d.ClearHints()
+				d.with(t, func() {
+					for _, port := range []int{25, 465, 587} {
+						d.expect(t, innocent4, port, "220", "")
+					}
+					if got := d.login(innocent4); lab.Code(got) != "235" {
+						t.Errorf("states: a user's login: %q", got)
+					}
+				}, "CONNECT_STATE_HISTORY == enforce"+rest, "CONNECT_STATE_RATELIMIT == enforce"+rest, "CONNECT_STATE_DNSBLS == enforce"+rest,
+					"CONNECT_STATE_GREETING == enforce"+rest, "CONNECT_STATE_REVERSE == enforce"+rest, "CONNECT_STATE_AUTH == enforce"+rest)
+				d.with(t, func() {
+					for _, port := range []int{25, 465, 587} {
+						d.expect(t, innocent4, port, "220", "")
+					}
+				}, "CONNECT_STATE_GREETING == enforce", "CONNECT_STATE_REVERSE == enforce", "CONNECT_STATE_RATELIMIT == enforce",
+					"CONNECT_PORTS_HISTORY == 25"+rest, "CONNECT_PORTS_RATELIMIT == 25"+rest, "CONNECT_PORTS_DNSBLS == 25"+rest,
+					"CONNECT_PORTS_GREETING == 25"+rest, "CONNECT_PORTS_REVERSE == 25"+rest)
+				d.with(t, func() {
+					for _, port := range []int{25, 465, 587} {
+						d.expect(t, innocent4, port, "220", "")
+					}
+				}, "CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org=127.0.0.2"+rest, "CHECK_SUBMISSION_IP_DNSBLS == zen.spamhaus.org=127.0.0.2"+rest,
+					"CHECK_CONNECT_DNSBL_THRESHOLD == 1"+rest, "CHECK_CONNECT_DNSBL_TIMEOUT == 2s"+rest, "SYMBIOSIS_INCIDENT_DATABASE == /var/lib/symbiosis/firewall-blacklist-count.db"+rest)
 			})
 		}
 	})
