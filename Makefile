@@ -45,7 +45,7 @@ DEPS_TEST        := $(DEPS_BUILD) $(DEPS_BUILD_arm64) qemu-user-static \
 	ca-certificates cron exim4-daemon-heavy faketime iproute2 lintian man-db mmdebstrap mount piuparts \
 	python3 rbldnsd ruby ruby-sqlite3 sqlite3 strace swaks valgrind
 DEPS_DEMO        := $(DEPS_BUILD) ca-certificates iproute2 mmdebstrap mount sqlite3
-DEPS_BENCH       := $(DEPS_TEST) fail2ban
+DEPS_BENCH       := $(DEPS_TEST) fail2ban time
 
 # install-missing PACKAGES: asks dpkg first, because most of the time nothing
 # is missing and no package list has to be fetched.

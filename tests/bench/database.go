@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"symbiosis-connect-acl/internal/blacklist"
@@ -42,8 +41,26 @@ func maintainChild(arg string) {
 	}
 }
 
-// peak gives the most memory that a process has held, in bytes.
-func peak(c *exec.Cmd) int64 { return c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10 }
+// A watched is a command of which time(1) tells how much memory it has held. The
+// kernel's own figure for a child of this process begins with this process's.
+type watched struct {
+	*exec.Cmd
+	file string
+}
+
+func (b *bench) watch(name string, args ...string) watched {
+	file := filepath.Join(b.dir, "memory")
+	return watched{exec.Command("time", append([]string{"-f", "%M", "-o", file, name}, args...)...), file}
+}
+
+// peak gives the most memory that the command has held, in bytes.
+func (w watched) peak(b *bench) (n int64) {
+	text, err := os.ReadFile(w.file)
+	b.must(err)
+	_, err = fmt.Sscan(string(text), &n)
+	b.must(err)
+	return n << 10
+}
 
 func database(b *bench) string {
 	const year = 365 * blacklist.Day
@@ -92,7 +109,7 @@ INSERT INTO blacklist SELECT ip, t, c FROM days ORDER BY t;
 				task.set(&j)
 				arg, err := json.Marshal(j)
 				b.must(err)
-				ours := exec.Command(self, "-maintain", string(arg))
+				ours := b.watch(self, "-maintain", string(arg))
 				ours.Stderr = os.Stderr
 				begin := time.Now()
 				out, err := ours.Output()
@@ -102,21 +119,21 @@ INSERT INTO blacklist SELECT ip, t, c FROM days ORDER BY t;
 				b.must(json.Unmarshal(out, &r))
 				at -= r.Paused
 				paused += r.Paused / time.Duration(rounds)
-				ourMemory = max(ourMemory, peak(ours))
+				ourMemory = max(ourMemory, ours.peak(b))
 
 				b.copyFile(b.plain(rows), work)
 				sql := "BEGIN IMMEDIATE;\n" + task.sql + "COMMIT;\n"
 				if task.vacuum {
 					sql += "VACUUM;\n"
 				}
-				theirs := exec.Command("sqlite3", "-bail", work)
+				theirs := b.watch("sqlite3", "-bail", work)
 				theirs.Stdin = strings.NewReader(sql)
 				theirs.Stderr = os.Stderr
 				begin = time.Now()
 				_, err = theirs.Output()
 				b.must(err)
 				took := time.Since(begin)
-				theirMemory = max(theirMemory, peak(theirs))
+				theirMemory = max(theirMemory, theirs.peak(b))
 				ratio = append(ratio, float64(took)/float64(at))
 				speed = append(speed, float64(rows)/at.Seconds())
 			}
