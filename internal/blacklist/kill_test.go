@@ -82,7 +82,7 @@ func keptAt(t *testing.T, path string, at time.Time) map[string]int64 {
 // row and counts none twice, and the next run finishes the work.
 // BLACKLIST_KILLS sets the number of kills.
 func TestKilledAtAnyMoment(t *testing.T) {
-	kills := 16
+	kills := 200
 	if s := os.Getenv("BLACKLIST_KILLS"); s != "" {
 		var err error
 		if kills, err = strconv.Atoi(s); err != nil {
