@@ -37,10 +37,11 @@ func Export(ctx context.Context, path string, do func(Row) error) error {
 			}
 			defer rows.Close()
 			for rows.Next() {
-				var r Row
-				if err := rows.Scan(&last, &r.IP, &r.Timestamp, &r.Count); err != nil {
+				r, rowid, err := scanRow(rows)
+				if err != nil {
 					return err
 				}
+				last = rowid
 				part = append(part, r)
 			}
 			return rows.Err()

@@ -50,8 +50,10 @@ type Filter struct {
 	Top      int // no more than this; 0 for all
 }
 
+// A value that is no whole number, which only a hand can have put there, must not
+// hide all other hosts: hence the casts.
 const (
-	listSymbiosis = "SELECT ip, sum(count) AS total, count(*), min(timestamp), max(timestamp) AS latest FROM " + Table +
+	listSymbiosis = "SELECT ip, CAST(sum(count) AS INTEGER) AS total, count(*), min(CAST(timestamp AS INTEGER)), max(CAST(timestamp AS INTEGER)) AS latest FROM " + Table +
 		" GROUP BY ip HAVING total >= ? AND latest >= ? AND latest < ?"
 	listNFTFW = "SELECT ip, matchcount, incidents, first, last FROM " + Table + " WHERE matchcount >= ? AND last >= ? AND last < ?"
 )
@@ -158,9 +160,9 @@ func Rows(ctx context.Context, path string, ips []string) ([]Row, error) {
 		if err != nil {
 			return err
 		}
-		cols := "ip, timestamp, count"
+		cols := "rowid, ip, timestamp, count"
 		if s == SchemaNFTFW {
-			cols = "ip, last, matchcount"
+			cols = "rowid, ip, last, matchcount"
 		}
 		const many = 500 // parameters in one statement
 		for part := range slices.Chunk(ips, many) {
@@ -173,8 +175,8 @@ func Rows(ctx context.Context, path string, ips []string) ([]Row, error) {
 				return err
 			}
 			for rows.Next() {
-				var r Row
-				if err := rows.Scan(&r.IP, &r.Timestamp, &r.Count); err != nil {
+				r, _, err := scanRow(rows)
+				if err != nil {
 					rows.Close()
 					return err
 				}
@@ -188,6 +190,15 @@ func Rows(ctx context.Context, path string, ips []string) ([]Row, error) {
 	})
 	sortRows(all)
 	return all, err
+}
+
+// scanRow reads one row after its rowid.
+func scanRow(rows *sql.Rows) (r Row, rowid int64, err error) {
+	if err = rows.Scan(&rowid, &r.IP, &r.Timestamp, &r.Count); err != nil {
+		err = fmt.Errorf("row %d is not as the firewall writes them; put it right or delete it with the sqlite3 program "+
+			"(its rowid is %d): %w", rowid, rowid, err)
+	}
+	return r, rowid, err
 }
 
 func sortRows(rows []Row) {

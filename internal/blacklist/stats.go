@@ -57,7 +57,7 @@ func ReadStats(ctx context.Context, path string) (Stats, error) {
 			ts, count = "last", "matchcount"
 		}
 		var oldest, newest sql.NullInt64
-		if err := db.QueryRowContext(ctx, "SELECT count(*), min("+ts+"), max("+ts+") FROM "+Table).Scan(&s.Rows, &oldest, &newest); err != nil {
+		if err := db.QueryRowContext(ctx, "SELECT count(*), min(CAST("+ts+" AS INTEGER)), max(CAST("+ts+" AS INTEGER)) FROM "+Table).Scan(&s.Rows, &oldest, &newest); err != nil {
 			return err
 		}
 		var free int64
@@ -79,7 +79,7 @@ func ReadStats(ctx context.Context, path string) (Stats, error) {
 			s.RowsPerDay = float64(recent) / days
 			s.BytesPDay = s.RowsPerDay * float64(s.Bytes-s.FreeBytes) / float64(s.Rows)
 		}
-		rows, err := db.QueryContext(ctx, "SELECT ip, sum("+count+") FROM "+Table+" GROUP BY ip")
+		rows, err := db.QueryContext(ctx, "SELECT ip, CAST(sum("+count+") AS INTEGER) FROM "+Table+" GROUP BY ip")
 		if err != nil {
 			return err
 		}

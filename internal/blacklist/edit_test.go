@@ -1,0 +1,28 @@
+package blacklist
+
+import (
+	"context"
+	"strings"
+	"testing"
+)
+
+// One row that somebody put in by hand hides no other host, and what would have
+// to be told wrong about it says which row it is.
+func TestOddRowIsNamed(t *testing.T) {
+	ctx := context.Background()
+	path := small(t, "('192.0.2.1',1000,3)", "('192.0.2.2','2026-03-15 12:00',3)", "('192.0.2.3',1000,2.5)", "('192.0.2.4',1000,'many')")
+	hosts, err := List(ctx, path, Filter{})
+	if err != nil || len(hosts) != 4 {
+		t.Errorf("%d hosts, %v", len(hosts), err)
+	}
+	if s, err := ReadStats(ctx, path); err != nil || s.Addresses != 4 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	_, showing := History(ctx, path, key(t, "192.0.2.3"))
+	exporting := Export(ctx, path, func(Row) error { return nil })
+	for err, row := range map[error]string{showing: "row 3", exporting: "row 2"} {
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), row+" ") {
+			t.Errorf("%v; want %s of %s", err, row, path)
+		}
+	}
+}
