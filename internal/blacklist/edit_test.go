@@ -2,8 +2,13 @@ package blacklist
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"symbiosis-connect-acl/internal/blacklist/blacklisttest"
 )
 
 // One row that somebody put in by hand hides no other host, and what would have
@@ -23,6 +28,32 @@ func TestOddRowIsNamed(t *testing.T) {
 	for err, row := range map[error]string{showing: "row 3", exporting: "row 2"} {
 		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), row+" ") {
 			t.Errorf("%v; want %s of %s", err, row, path)
+		}
+	}
+}
+
+// Private files are never somebody else's: a link in their place is not
+// followed.
+func TestWorkFilesFollowNoLink(t *testing.T) {
+	for step, what := range map[string]string{"reading the database": "copy", "writing a new database": "new"} {
+		path := generated(t, blacklisttest.Spec{Seed: 24, Rows: 2000})
+		victim := filepath.Join(t.TempDir(), "victim")
+		if err := os.WriteFile(victim, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o := maintainOptions()
+		o.Progress = func(s string) {
+			if s == step {
+				if err := os.Symlink(victim, workFile(path, what)); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if _, err := Maintain(context.Background(), path, o); !errors.Is(err, os.ErrExist) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if b, err := os.ReadFile(victim); err != nil || len(b) > 0 {
+			t.Errorf("%s: wrote %d bytes through the link, %v", what, len(b), err)
 		}
 	}
 }

@@ -283,10 +283,21 @@ func openCopy(path string) (*sql.DB, error) {
 	return open(path, "mode=ro&immutable=1&_cache_size=-2048")
 }
 
-// createPrivate opens a private file to write to, and makes it if it is not
-// there. What is half done after a crash is thrown away.
-func createPrivate(path string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite3", dsn(path, "mode=rwc&_journal_mode=OFF&_sync=OFF&_locking_mode=EXCLUSIVE&_cache_size=-4096"))
+// newPrivate makes a private file, which is nobody else's and no link, and opens
+// it as openPrivate does.
+func newPrivate(path string) (*sql.DB, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	f.Close()
+	return openPrivate(path)
+}
+
+// openPrivate opens a private file to write to. What is half done after a crash
+// is thrown away.
+func openPrivate(path string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite3", dsn(path, "mode=rw&_journal_mode=OFF&_sync=OFF&_locking_mode=EXCLUSIVE&_cache_size=-4096"))
 	if err != nil {
 		return nil, err
 	}
@@ -460,7 +471,7 @@ func rewrite(ctx context.Context, path, copied string, h shot, p *plan, o Option
 // an index they are put in the order of their addresses, so that one host's rows
 // share a page and a lookup reads few. It gives the number of rows.
 func build(ctx context.Context, copied, fresh string, p *plan) (rows int64, err error) {
-	db, err := createPrivate(fresh)
+	db, err := newPrivate(fresh)
 	if err != nil {
 		return 0, err
 	}
@@ -754,7 +765,7 @@ func (s *swapper) root(ctx context.Context) (page int64, err error) {
 // appendRows adds to the new file the rows that the copy has beyond maxRowid,
 // and closes it: a lock that it held would lie on the database after the rename.
 func (s *swapper) appendRows(ctx context.Context) error {
-	db, err := createPrivate(s.fresh)
+	db, err := openPrivate(s.fresh)
 	if err != nil {
 		return err
 	}

@@ -305,10 +305,10 @@ func mendFrom(to string, src *os.File) error {
 	return dst.Close()
 }
 
-// copyTo makes to a copy of src that only its owner can read, sharing the
+// copyTo makes the new file to a copy of src that only its owner can read, sharing the
 // blocks on the disk where the file system can.
 func copyTo(to string, src *os.File) error {
-	dst, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	dst, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
