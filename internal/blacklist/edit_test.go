@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"symbiosis-connect-acl/internal/blacklist/blacklisttest"
 )
 
@@ -56,4 +58,22 @@ func TestWorkFilesFollowNoLink(t *testing.T) {
 			t.Errorf("%s: wrote %d bytes through the link, %v", what, len(b), err)
 		}
 	}
+}
+
+// A file that is bind-mounted into a container cannot be replaced.
+func TestMountedFileIsNamed(t *testing.T) {
+	path := generated(t, blacklisttest.Spec{Seed: 25, Rows: 2000})
+	place := filepath.Join(t.TempDir(), "db")
+	if err := os.WriteFile(place, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(path, place, "", unix.MS_BIND, ""); err != nil {
+		t.Skip("cannot mount here: ", err)
+	}
+	defer unix.Unmount(place, unix.MNT_DETACH)
+	want := allSums(t, path)
+	if _, err := Maintain(context.Background(), place, maintainOptions()); err == nil || !strings.Contains(err.Error(), "mount its directory") {
+		t.Errorf("got %v", err)
+	}
+	same(t, "after that", allSums(t, path), want)
 }

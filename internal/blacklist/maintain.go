@@ -574,6 +574,10 @@ func dress(fresh, old string) error {
 		return fmt.Errorf("%s: the database has %d names (hard links), and a new file would take only one of them: "+
 			"remove the others", old, st.Nlink)
 	}
+	var stx unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, old, 0, 0, &stx) == nil && stx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return fmt.Errorf("%s: the database is a mount point, which a new file cannot replace: mount its directory instead", old)
+	}
 	if err := os.Chown(fresh, int(st.Uid), int(st.Gid)); err != nil {
 		return err
 	}
