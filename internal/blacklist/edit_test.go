@@ -3,10 +3,12 @@ package blacklist
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,6 +33,69 @@ func TestOddRowIsNamed(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), row+" ") {
 			t.Errorf("%v; want %s of %s", err, row, path)
 		}
+	}
+}
+
+// damaged makes a database with a page that cannot be read.
+func damaged(t *testing.T, rows int) string {
+	t.Helper()
+	path := generated(t, blacklisttest.Spec{Seed: 23, Rows: rows})
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte(strings.Repeat("damaged ", 512)), 5*4096); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// A run that was killed after it had given the damaged file its second name
+// does not stop the next one.
+func TestRecoverAfterAKilledRun(t *testing.T) {
+	ctx := context.Background()
+	path := damaged(t, 5000)
+	if err := os.Link(path, path+".corrupt-20260315-120000"); err != nil {
+		t.Fatal(err)
+	}
+	other := path + ".corrupt-20260314-120000" // of another time, and kept
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rec, err := Recover(ctx, path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := filepath.Glob(path + ".corrupt-*")
+	if err != nil || fmt.Sprint(kept) != fmt.Sprint([]string{other, rec.Kept}) {
+		t.Errorf("kept are %v, %v", kept, err)
+	}
+}
+
+// The firewall may add rows while a damaged file is read.
+func TestRecoverBesideTheFirewall(t *testing.T) {
+	path := damaged(t, 100_000)
+	added := make(chan error)
+	go func() {
+		for {
+			if _, err := os.Stat(workFile(path, "new")); err == nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		db := rw(t, path)
+		_, err := db.Exec("INSERT INTO blacklist VALUES ('203.0.113.9', 1000, 9)")
+		added <- errors.Join(err, db.Close())
+	}()
+	if _, err := Recover(context.Background(), path, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-added; err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Sum(context.Background(), path, key(t, "203.0.113.9")); err != nil || n != 9 {
+		t.Errorf("the row that came meanwhile counts %d, %v", n, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -48,10 +49,55 @@ func Recover(ctx context.Context, path string, dryRun bool) (rec Recovery, err e
 	defer unlock()
 	removeLeftovers(real)
 	defer removeLeftovers(real)
+	if !dryRun {
+		if err := removeKept(real); err != nil {
+			return rec, err
+		}
+	}
+	for range 3 {
+		if rec, err = recoverOnce(ctx, path, real, dryRun); !errors.Is(err, errUnsteady) {
+			break
+		}
+	}
+	if errors.Is(err, errUnsteady) {
+		err = fmt.Errorf("%s: %w; nothing was changed, try again later", path, err)
+	}
+	return rec, err
+}
+
+// removeKept removes the second name of the database at real that a run left
+// which was killed just before it would have put the new file in place.
+func removeKept(real string) error {
+	db, err := os.Stat(real)
+	if err != nil {
+		return err
+	}
+	files, err := os.ReadDir(filepath.Dir(real))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		name := filepath.Join(filepath.Dir(real), f.Name())
+		if !strings.HasPrefix(name, real+".corrupt-") {
+			continue
+		}
+		if st, err := os.Lstat(name); err == nil && os.SameFile(st, db) {
+			if err := os.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func recoverOnce(ctx context.Context, path, real string, dryRun bool) (rec Recovery, err error) {
+	removeLeftovers(real)
 	settle(ctx, real) // if it fails, the damage is in what is read below
 	copied, fresh := workFile(real, "copy"), workFile(real, "new")
 	h, err := snapshot(ctx, real, copied, editWait)
-	if err != nil {
+	if errors.Is(err, errUnsteady) {
+		return rec, err
+	} else if err != nil {
 		return rec, fmt.Errorf("%w; when nothing of it can be read, move %s away: the platform makes a new one at its next scan",
 			explain(path, err), path)
 	}
@@ -63,12 +109,11 @@ func Recover(ctx context.Context, path string, dryRun bool) (rec Recovery, err e
 	if err := writable(ctx, old); err != nil {
 		return rec, explain(path, err)
 	}
-	db, err := sql.Open("sqlite3", dsn(fresh, "mode=rwc&_journal_mode=OFF&_sync=OFF&_locking_mode=EXCLUSIVE&_cache_size=-16384"))
+	db, err := newPrivate(fresh)
 	if err != nil {
 		return rec, err
 	}
 	defer db.Close()
-	db.SetMaxOpenConns(1)
 	for _, s := range []string{fmt.Sprintf("PRAGMA page_size = %d", h.pageSize),
 		"CREATE TABLE " + Table + " (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL)", createIndex} {
 		if _, err := db.ExecContext(ctx, s); err != nil {
@@ -109,6 +154,10 @@ func Recover(ctx context.Context, path string, dryRun bool) (rec Recovery, err e
 		return rec, err
 	} else if !ok {
 		return rec, fmt.Errorf("%s: %w for writing; stop it and try again", path, ErrBusy)
+	}
+	// The firewall may have added rows while this was reading.
+	if now, err := stampOf(real); err != nil || now != h.stamp {
+		return rec, errors.Join(ignoreUnsteady(err), errUnsteady)
 	}
 	rec.Kept = real + ".corrupt-" + time.Now().UTC().Format("20060102-150405")
 	if err := os.Link(real, rec.Kept); err != nil {
