@@ -41,7 +41,7 @@ goes is saved first, and the command that brings it back is printed.`,
 		},
 		{
 			Name: "restore", Usage: "bring back what delete saved", ArgsUsage: "FILE",
-			Description: "Rows that the database has already are left out, so that it can be run twice.",
+			Description: "Rows that the database has already, each or summed up by day, are left out, so that it can be run twice.",
 			Flags:       []cli.Flag{dryRun},
 			Action:      importRows,
 		},
@@ -64,7 +64,7 @@ goes is saved first, and the command that brings it back is printed.`,
 		},
 		{
 			Name: "import", Usage: "add rows as export writes them, JSON or CSV; - reads standard input", ArgsUsage: "FILE",
-			Description: "All of the file is checked before anything is stored. Rows that the database has already are left out.",
+			Description: "All of the file is checked before anything is stored. Rows that the database has already, each or summed up by day, are left out.",
 			Flags:       []cli.Flag{dryRun},
 			Action:      importRows,
 		},
@@ -410,7 +410,7 @@ func importRows(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("dry-run") {
-		n, err := missing(c.Context, p.database, rows)
+		n, err := blacklist.CountMissing(c.Context, p.database, rows)
 		if err != nil {
 			return err
 		}
@@ -426,27 +426,4 @@ func importRows(c *cli.Context) error {
 	}
 	fmt.Printf("stored %s, %d were there already\n", plural(n, "row"), int64(len(rows))-n)
 	return nil
-}
-
-// missing counts those of the rows that the database does not have. Two equal
-// rows are two reports.
-func missing(ctx context.Context, database string, rows []blacklist.Row) (n int, err error) {
-	var ips []string
-	left := map[blacklist.Row]int{}
-	for _, r := range rows {
-		ips = append(ips, r.IP)
-		left[r]++
-	}
-	slices.Sort(ips)
-	have, err := blacklist.Rows(ctx, database, slices.Compact(ips))
-	if err != nil {
-		return 0, err
-	}
-	for _, r := range have {
-		left[r]--
-	}
-	for _, more := range left {
-		n += max(0, more)
-	}
-	return n, nil
 }

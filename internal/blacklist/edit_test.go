@@ -15,6 +15,75 @@ import (
 	"symbiosis-connect-acl/internal/blacklist/blacklisttest"
 )
 
+// What compaction has summed up is not stored beside its own sum: that would
+// count each offence twice and could deny an innocent host.
+func TestStoringAgainAfterCompaction(t *testing.T) {
+	ctx := context.Background()
+	path := generated(t, blacklisttest.Spec{Seed: 21, Rows: 4000, Hosts: 20, Span: 60 * Day})
+	want := allSums(t, path)
+	var rows []Row
+	if err := Export(ctx, path, func(r Row) error { rows = append(rows, r); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	// The first nights cut the days in two, the last one has them whole.
+	for _, at := range []time.Time{now.Add(-3*Day + 5*time.Hour), now.Add(-5 * time.Hour), now.Add(9 * Day)} {
+		r, err := Maintain(ctx, path, Options{Now: at, Compact: true, Pause: 1})
+		if err != nil || r.Merged == 0 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		if n, err := CountMissing(ctx, path, rows); err != nil || n != 0 {
+			t.Errorf("%d rows would be stored, %v", n, err)
+		}
+		if n, err := InsertMissing(ctx, path, rows); err != nil || n != 0 {
+			t.Errorf("%d rows were stored, %v", n, err)
+		}
+	}
+	for ip, s := range allSums(t, path) {
+		if s.total != want[ip].total {
+			t.Errorf("%s has %d, had %d", ip, s.total, want[ip].total)
+		}
+	}
+}
+
+func TestAbsent(t *testing.T) {
+	row := func(timestamp, count int64) Row { return Row{"192.0.2.1", timestamp, count} }
+	for _, c := range []struct{ have, day, want []Row }{
+		{nil, []Row{row(1, 3), row(2, 3)}, []Row{row(1, 3), row(2, 3)}},
+		{[]Row{row(1, 3)}, []Row{row(1, 3), row(1, 3)}, []Row{row(1, 3)}},
+		{[]Row{row(2, 6)}, []Row{row(1, 3), row(2, 3)}, nil},
+		{[]Row{row(2, 6)}, []Row{row(1, 3), row(2, 3), row(3, 9)}, []Row{row(3, 9)}},
+		{[]Row{row(2, 6), row(3, 9)}, []Row{row(1, 3), row(2, 3), row(3, 9)}, nil},
+		{[]Row{row(2, 6)}, []Row{row(1, 3), row(2, 4)}, []Row{row(1, 3), row(2, 4)}},
+		{[]Row{row(2, 6)}, []Row{row(2, 3)}, []Row{row(2, 3)}},
+	} {
+		if got := absent(c.have, c.day); fmt.Sprint(got) != fmt.Sprint(c.want) {
+			t.Errorf("with %v of %v: %v; want %v", c.have, c.day, got, c.want)
+		}
+	}
+}
+
+// Without an index each row to delete or to store is looked for in the whole
+// table, and the firewall's writer is kept out all that time.
+func TestEditsOfABigTableMakeTheIndex(t *testing.T) {
+	ctx := context.Background()
+	for _, do := range []func(string, []Row) error{
+		func(path string, rows []Row) error { _, err := DeleteRows(ctx, path, rows); return err },
+		func(path string, rows []Row) error { _, err := InsertMissing(ctx, path, rows); return err },
+	} {
+		path := generated(t, blacklisttest.Spec{Seed: 22, Rows: 20_000, Hosts: 200})
+		rows, err := History(ctx, path, blacklisttest.Key(0))
+		if err != nil || len(rows) < 50 {
+			t.Fatalf("%d rows, %v", len(rows), err)
+		}
+		if err := do(path, rows[:50]); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := HasIndex(ctx, path); err != nil || !ok {
+			t.Errorf("the index is there: %v, %v", ok, err)
+		}
+	}
+}
+
 // One row that somebody put in by hand hides no other host, and what would have
 // to be told wrong about it says which row it is.
 func TestOddRowIsNamed(t *testing.T) {
