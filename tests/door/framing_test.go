@@ -1,6 +1,7 @@
 package door
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,5 +101,33 @@ func TestFramingTooLong(t *testing.T) {
 		if got := strings.Join(taken(t, log), " "); got != innocent4+" "+innocent4 {
 			t.Errorf("two offences, counted for %q", got)
 		}
+	})
+}
+
+// With dkim_verbose Exim decodes one tag of a message's DKIM signature and
+// writes it as it is: line breaks too, so that any sender could write whole
+// lines of the log. Our log_selector has it off, whatever else is on.
+func TestFramingDKIM(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		d.with(t, func() {
+			mark := len(d.Log())
+			c := d.Connect(innocent4, 25)
+			for _, line := range []string{"EHLO client.example", "MAIL FROM:<a@client.example>", "RCPT TO:<user@example.org>", "DATA"} {
+				if got := c.Cmd("%s", line); got[0] > '3' {
+					t.Fatalf("%s: %s", line, got)
+				}
+			}
+			forged := "\n2026-11-23 12:00:00 connect-acl: refused HELO from [8.8.8.8]: bot name\n"
+			tag := ""
+			for _, b := range []byte(forged) {
+				tag += fmt.Sprintf("=%02X", b)
+			}
+			c.Cmd("From: <a@client.example>\r\nDKIM-Signature: v=1; a=rsa-sha256; d=client.example; s=x; h=from;\r\n i=%s; bh=AAAA; b=AAAA\r\n\r\nhello\r\n.", tag)
+			c.Quit()
+			log := d.LogSince(t, mark, "Completed")
+			if got := taken(t, log); len(got) > 0 {
+				t.Errorf("a message makes the patterns take %q from:\n%s", got, log)
+			}
+		}, "CONNECT_LOG_SELECTOR_EXTRA == +all")
 	})
 }
