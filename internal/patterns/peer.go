@@ -15,10 +15,10 @@ func Peers(line []byte) []netip.Addr {
 	// What follows the peer's address in this kind of line, and whether what
 	// the client may write stands on one side of the address only.
 	var tail func(rest []byte) bool
-	last := false
+	last, ident := false, false
 	switch {
 	case has(text, ` SMTP protocol error in "`), has(text, ` SMTP syntax error in "`):
-		last = true // the client's command stands in front, and behind only Exim's words
+		last = true // the client's command stands in front, and behind only Exim's words, or its answer to who its user is
 	case has(text, ` SMTP protocol synchronization error (next input`):
 		return nil // the client's text is on both sides
 	case has(text, ` SMTP protocol synchronization error (`), has(text, ` connect-acl: `):
@@ -74,7 +74,13 @@ func Peers(line []byte) []netip.Addr {
 		}
 		switch {
 		case last:
-			peers = []netip.Addr{a}
+			if !ident {
+				peers = peers[:0]
+			}
+			if !contains(peers, a) {
+				peers = append(peers, a)
+			}
+			ident = ident || starts(rest, " U=")
 		case tail(rest) && len(peers) == 0 && !(open >= 2 && text[open-2] == ')'):
 			// No HELO name stands before it, so nothing of the client's does.
 			return []netip.Addr{a}

@@ -148,6 +148,7 @@ func TestPeers(t *testing.T) {
 		`2026-11-23 12:00:00 LOGIN authenticator failed for (x) [2001:db8::1]: 535 Incorrect (set_id=[8.8.8.8])`:                "2001:db8::1",
 		`2026-11-23 12:00:00 LOGIN authenticator failed for (x) [192.0.2.1]: 535 Incorrect (set_id=) [8.8.8.8]: 535 Incorrect)`: "192.0.2.1 8.8.8.8",
 		`2026-11-23 12:00:00 SMTP protocol error in "AUTH x" H=(a) [8.8.8.8] y" H=(a) [192.0.2.1] AUTH command used when`:       "192.0.2.1",
+		`2026-11-23 12:00:00 SMTP protocol error in "AUTH x" H=(a) [192.0.2.1] U=x" H=(a) [8.8.8.8] AUTH command used when`:     "192.0.2.1 8.8.8.8",
 		`2026-11-23 12:00:00 SMTP call from [192.0.2.1] dropped: too many (last was ") [8.8.8.8] dropped: too many")`:           "192.0.2.1",
 		`2026-11-23 12:00:00 connect-acl: refused HELO from [192.0.2.1]: bot name`:                                              "192.0.2.1",
 		`Nov 23 12:00:00 host dovecot: imap-login: rip=8.8.8.8`:                                                                 "",

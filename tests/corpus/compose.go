@@ -28,9 +28,9 @@ const (
 	heloGiven = `(?:\((?:[^\[\]()]*|\[[^\[\]() ]*\]|\(none\))\) )`
 	helo      = heloGiven + `?`
 	// The address, the port with +incoming_port, our own end of the connection
-	// with +incoming_interface, the connection's number with +connection_id, and
-	// the ident name where rfc1413_hosts asks.
-	peer = `\[__IP__\](?::[0-9]+)?(?: I=\[[0-9A-Fa-f:.]+\]:[0-9]+)?(?: Ci=[0-9]+)?(?: U=[^ ]+)?`
+	// with +incoming_interface, the ident name where rfc1413_hosts asks, and the
+	// connection's number with +connection_id.
+	peer = `\[__IP__\](?::[0-9]+)?(?: I=\[[0-9A-Fa-f:.]+\]:[0-9]+)?(?: U=[^ ]+)?(?: Ci=[0-9]+)?`
 	// TLS details, which a connection to port 465 has from its start.
 	fields = `(?: [A-Z]+(?:=(?:"[^"]*"|[^ "][^ ]*)?)?)*`
 )
@@ -93,8 +93,10 @@ func Rules() []Rule {
 			start + `[-0-9A-Za-z_]+ authenticator failed for ` + name + helo + peer + `: 535 Incorrect authentication data(?: \(` + without(": 535", "") + `\))?$`},
 		{"auth-failed", "The same, with a user name made to look like somebody else's line. Written by our own rule.",
 			own(`failed login from \[__IP__\]: forged user name`)},
+		// Where rfc1413_hosts asks, the client's answer stands behind its address,
+		// and the command in front: the two together must not hold a second peer.
 		{"auth-not-advertised", "A robot tries to log in where no login is offered. Needs +smtp_protocol_error.",
-			start + `SMTP protocol error in "AUTH.*" H=` + name + helo + peer + ` AUTH command used when not advertised`},
+			start + `SMTP protocol error in "AUTH` + without(" U=", "") + `" H=` + name + helo + peer + ` AUTH command used when not advertised`},
 		{"history", "A host with a history of offences has come back. Written by our rule 30-check-symbiosis-db.",
 			connect(refused + `Blacklisted: Denied access - history of unwanted activity(?: \([^()]*\))?`)},
 		// A busy mail server is put off now and then and comes back later: that is

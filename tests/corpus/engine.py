@@ -36,7 +36,7 @@ def main():
     patterns = read_patterns(sys.argv[-1])
     out = []
     for raw in sys.stdin.buffer:
-        line = raw.decode('utf-8', 'surrogateescape')
+        line = raw.decode('utf-8', 'ignore')  # as nftfw opens its logs
         pieces = [line]
         if newlines:
             pieces = [p + '\n' for p in line.rstrip('\n').split('\r')]

@@ -134,6 +134,29 @@ func (c *client) drain() {
 	}
 }
 
+// identify answers questions about who the client's user is (RFC 1413) until
+// stop is called.
+func (c *client) identify(user string) (stop func()) {
+	ln, err := net.Listen("tcp", net.JoinHostPort(c.peer, "113"))
+	if err != nil {
+		c.err = err
+		return func() {}
+	}
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			if question, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+				fmt.Fprintf(conn, "%s : USERID : UNIX : %s\r\n", strings.TrimSpace(question), user)
+			}
+			conn.Close()
+		}
+	}()
+	return func() { ln.Close() }
+}
+
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 func long(s string, n int) string { return string(bytes.Repeat([]byte(s), n/len(s)+1))[:n] }

@@ -45,6 +45,7 @@ var payloads = []struct{ name, text string }{
 	{"eight-bit", "\xff\xfe\xc3(\x85\xe2\x80\xa8) [8.8.8.8]: 535 Incorrect authentication data"},
 	{"quotes", `x\" \\) "[8.8.8.8]" ([8.8.8.8]) '[8.8.8.8]': 535 Incorrect authentication data`},
 	{"brackets", `[[]](())[](8.8.8.8)[8.8.8.8]]) [8.8.8.8] (`},
+	{"peer", `x" H=(a) [8.8.8.8]`},
 	{"ipv6", `x) [2001:4860:4860::8888]: 535 Incorrect authentication data (set_id=y`},
 }
 
@@ -175,6 +176,20 @@ func scenarios() []scenario {
 	add(scenario{name: "auth-not-advertised-no-helo", kind: "event", core: true, wantIn: protocol("auth-not-advertised"), play: func(c *client) {
 		c.dial(25)
 		c.say("AUTH LOGIN")
+		c.quit()
+	}})
+	add(scenario{name: "auth-not-advertised-ident", kind: "event", core: true, wantIn: protocol("auth-not-advertised"), peer: "45.72.2.1", play: func(c *client) {
+		defer c.identify("anna")()
+		c.dial(25)
+		c.say("EHLO a.example.net")
+		c.say("AUTH LOGIN")
+		c.quit()
+	}})
+	add(scenario{name: "auth-failed-ident", kind: "event", core: true, want: "auth-failed", peer: "45.72.2.2", play: func(c *client) {
+		defer c.identify("anna")()
+		c.dial(465)
+		c.say("EHLO a.example.net")
+		c.login("info@example.org", "secret")
 		c.quit()
 	}})
 	add(scenario{name: "dnsbl", kind: "event", core: true, want: "dnsbl", peer: list("45.70.2.1"), play: func(c *client) { c.dial(25) }})
@@ -484,6 +499,25 @@ func scenarios() []scenario {
 			c.say("From: <" + one + ">\r\nSubject: " + one + "\r\nMessage-ID: <" + one + ">\r\nReceived: from " + one + "\r\n\r\n" + text + "\r\n.")
 			c.quit()
 		})
+		attack("dkim", "", func(c *client) {
+			c.dial(25)
+			c.say("EHLO a.example.net")
+			c.say("MAIL FROM:<a@example.net>")
+			c.say("RCPT TO:<user@example.org>")
+			c.say("DATA")
+			c.say("From: <a@example.net>\r\nDKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=" + quotedPrintable(text) + "; s=" + quotedPrintable(text) +
+				";\r\n h=from; i=" + quotedPrintable(text) + "; bh=AAAA; b=AAAA\r\n\r\nhello\r\n.")
+			c.quit()
+		})
+		if !strings.Contains(text, "\n") { // which ends the answer
+			add(scenario{name: "ident/" + p.name, kind: "attack", peer: fmt.Sprintf("45.72.1.%d", i+1), play: func(c *client) {
+				defer c.identify(text)()
+				c.dial(25)
+				c.say("EHLO a.example.net")
+				c.say("AUTH LOGIN")
+				c.quit()
+			}})
+		}
 		attack("bdat-noop", "", func(c *client) {
 			c.dial(25)
 			c.say("EHLO a.example.net")
@@ -615,6 +649,15 @@ func label(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s[:min(len(s), 60)]) {
 		fmt.Fprintf(&b, "\\%03d", c)
+	}
+	return b.String()
+}
+
+// quotedPrintable writes any text as one tag of a DKIM signature.
+func quotedPrintable(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		fmt.Fprintf(&b, "=%02X", c)
 	}
 	return b.String()
 }
