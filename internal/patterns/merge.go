@@ -260,7 +260,10 @@ func supersedes(pattern string) (string, bool) {
 	if !ok {
 		return "", false
 	}
-	switch strings.TrimPrefix(rest, ".*") {
+	for _, word := range []string{"rejected.*", "temporarily.*", ".*"} {
+		rest = strings.TrimPrefix(rest, word)
+	}
+	switch rest {
 	case "rejectedAUTHLOGIN:SSLorTLSencryptionrequiredwhenauthenticating":
 		return stock, true
 	case "AUTHcommandusedwhennotadvertised",

@@ -143,6 +143,8 @@ func TestInstallSupersedes(t *testing.T) {
 		`\[__IP__\] .*Blacklisted: Denied access – history of unwanted activity.*$`,
 		`\[__IP__\] .* Sender deferred.*$`,
 		`\[__IP__\].* Sender deferred.*$`,
+		`\[__IP__\] rejected.*Blacklisted: Denied access - history of unwanted activity.*$`,
+		`\[__IP__\] temporarily.* Sender deferred.*$`,
 		own[0],
 	}
 	for _, s := range spellings {
