@@ -3,6 +3,7 @@
 package platform
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -53,8 +54,10 @@ func Symbiosis(root string) Platform { return paths("symbiosis", root) }
 func Sympl(root string) Platform { return paths("sympl", root) }
 
 // Find tells which system is installed below root ("" means "/"): the one that
-// has an Exim Makefile and its own 00-main snippets beyond ours. It returns
-// ErrNone, wrapped with what was looked for, when there is neither.
+// has an Exim Makefile and its own 00-main snippets beyond ours. A server that
+// was moved from one to the other may still have the old tree: then it is the
+// one whose tree the Makefile names. It returns ErrNone, wrapped with what was
+// looked for, when there is neither.
 func Find(root string) (Platform, error) {
 	if root == "" {
 		root = "/"
@@ -64,13 +67,27 @@ func Find(root string) (Platform, error) {
 		return Platform{}, err
 	}
 	candidates := []Platform{Symbiosis(root), Sympl(root)}
+	var found []Platform
 	for _, p := range candidates {
 		if p.installed() {
-			return p, nil
+			found = append(found, p)
 		}
 	}
-	return Platform{}, fmt.Errorf("%w: looked for %s and %s with a Makefile in %s",
-		ErrNone, candidates[0].aclDefinitions(), candidates[1].aclDefinitions(), candidates[0].EximDir)
+	if len(found) == 0 {
+		return Platform{}, fmt.Errorf("%w: looked for %s and %s with a Makefile in %s",
+			ErrNone, candidates[0].aclDefinitions(), candidates[1].aclDefinitions(), candidates[0].EximDir)
+	}
+	if len(found) > 1 {
+		makefile, err := os.ReadFile(filepath.Join(found[0].EximDir, "Makefile"))
+		if err != nil {
+			return Platform{}, err
+		}
+		names := func(p Platform) bool { return bytes.Contains(makefile, []byte(filepath.Base(p.SnippetDir))) }
+		if names(found[1]) && !names(found[0]) {
+			return found[1], nil
+		}
+	}
+	return found[0], nil
 }
 
 // Our own package puts files into SnippetDir, so the directory proves nothing;

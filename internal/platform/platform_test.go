@@ -37,4 +37,11 @@ func TestFind(t *testing.T) {
 	if p, err = Find(root); err != nil || p.Name != "symbiosis" {
 		t.Fatalf("Find = %+v, %v; want symbiosis", p, err)
 	}
+	// A server that was moved from Symbiosis to Sympl.
+	if err := os.WriteFile(filepath.Join(root, "etc/exim4/Makefile"), []byte("tree := $(CURDIR)/sympl.d\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = Find(root); err != nil || p.Name != "sympl" {
+		t.Fatalf("Find = %+v, %v; want sympl, whose tree is built", p, err)
+	}
 }
