@@ -22,8 +22,8 @@ func Write(path string, data []byte, perm fs.FileMode) error {
 // WriteFrom replaces the content of path with what write writes. The new
 // content is written to a temporary file in the same directory, synced and
 // renamed over path, and the directory is synced. An existing file keeps its
-// owner, group and mode; a new one is owned by the caller and gets perm,
-// whatever the umask. A symbolic link is followed: the file it points to is
+// owner, group, mode and access control list; a new one is owned by the caller
+// and gets perm, whatever the umask. A symbolic link is followed: the file it points to is
 // replaced and the link stays. On an error, which may be write's, path is as it
 // was and no temporary file is left behind.
 //
@@ -36,12 +36,16 @@ func WriteFrom(path string, perm fs.FileMode, write func(io.Writer) error) (err 
 		return err
 	}
 	uid, gid := -1, -1
+	var acl []byte
 	st, err := os.Stat(path)
 	switch {
 	case err == nil:
 		perm = st.Mode().Perm() | st.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky)
 		if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 			uid, gid = int(sys.Uid), int(sys.Gid)
+		}
+		if acl, err = accessList(path); err != nil {
+			return err
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
@@ -65,8 +69,19 @@ func WriteFrom(path string, perm fs.FileMode, write func(io.Writer) error) (err 
 			return err
 		}
 	}
+	if uid >= 0 {
+		// The directory may have given it a list that the old one did not have.
+		syscall.Removexattr(f.Name(), accessListName)
+	}
 	if err = f.Chmod(perm); err != nil {
 		return err
+	}
+	if len(acl) > 0 {
+		// With a list, the mode's bits of the group are the list's mask: without
+		// it they would be what the group may do.
+		if err = syscall.Setxattr(f.Name(), accessListName, acl, 0); err != nil {
+			return err
+		}
 	}
 	if err = f.Sync(); err != nil {
 		return err
@@ -78,6 +93,23 @@ func WriteFrom(path string, perm fs.FileMode, write func(io.Writer) error) (err 
 		return err
 	}
 	return SyncDir(dir)
+}
+
+// accessListName is the attribute in which Linux keeps a file's access control
+// list, see acl(5).
+const accessListName = "system.posix_acl_access"
+
+// accessList gives the access control list of a file, nil where it has none.
+func accessList(path string) ([]byte, error) {
+	list := make([]byte, 64<<10) // no attribute is longer
+	n, err := syscall.Getxattr(path, accessListName, list)
+	switch {
+	case errors.Is(err, syscall.ENODATA), errors.Is(err, syscall.EOPNOTSUPP):
+		return nil, nil
+	case err != nil:
+		return nil, &fs.PathError{Op: "getxattr", Path: path, Err: err}
+	}
+	return list[:n], nil
 }
 
 // SyncDir makes the names in dir durable, so that a file created, renamed or

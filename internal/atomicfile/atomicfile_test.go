@@ -75,3 +75,51 @@ func TestWriteNewFileAndFailure(t *testing.T) {
 		t.Errorf("left behind: %v, %v", names, err)
 	}
 }
+
+// With an access control list the mode's bits of the group are its mask: a file
+// that lost the list and kept the mode would be open to its group.
+func TestWriteKeepsAccessList(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	list := func(group byte) string {
+		const nobody = "\xff\xff\xff\xff"
+		return "\x02\x00\x00\x00" +
+			"\x01\x00\x06\x00" + nobody + // the owner
+			"\x02\x00\x06\x00" + "\xe8\x03\x00\x00" + // user 1000
+			"\x04\x00" + string(group) + "\x00" + nobody + // the group
+			"\x10\x00\x06\x00" + nobody + // the mask
+			"\x20\x00\x00\x00" + nobody // others
+	}
+	for _, c := range []struct{ directory, file string }{
+		{"", list(0)}, {list(4), list(0)}, {list(4), ""},
+	} {
+		if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range []struct{ path, name, list string }{
+			{path, "system.posix_acl_access", c.file}, {dir, "system.posix_acl_default", c.directory},
+		} {
+			syscall.Removexattr(a.path, a.name)
+			if a.list == "" {
+				continue
+			}
+			if err := syscall.Setxattr(a.path, a.name, []byte(a.list), 0); errors.Is(err, syscall.EOPNOTSUPP) {
+				t.Skip("this file system has no access control lists")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, _ := os.Stat(path)
+		if err := Write(path, []byte("new"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 1000)
+		n, _ := syscall.Getxattr(path, "system.posix_acl_access", got)
+		if string(got[:max(n, 0)]) != c.file {
+			t.Errorf("the list is %q; want %q", got[:max(n, 0)], c.file)
+		}
+		if after, err := os.Stat(path); err != nil || after.Mode() != before.Mode() {
+			t.Errorf("mode %v, %v; want %v", after.Mode(), err, before.Mode())
+		}
+	}
+}
