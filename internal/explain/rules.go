@@ -363,6 +363,10 @@ func (e *examiner) auth() Rule {
 		r.set(ask, Off)
 		r.tell("it needs %s", snippetKnown)
 		return r
+	case !e.variables:
+		r.set(ask, Off)
+		r.tell("it needs %s", snippetVariables)
+		return r
 	case valid.text != "yes":
 		r.set(ask, Skipped)
 		r.tell("CONNECT_AUTH_FAILURES, _LENIENCY and _PERIOD are %q, %q and %q: not two whole numbers from 1 to 999999 and a period such as 1h", failures, leniency, period)

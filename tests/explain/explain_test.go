@@ -358,6 +358,9 @@ func TestBrokenParts(t *testing.T) {
 					d.Rebuild()
 				}()
 				d.agree(t, bad4, listed4, friend4)
+				if f := rule(t, d.explain(t, bad4), "auth").Findings[2]; strings.HasPrefix(name, "15-") && f.Verdict != explain.Off {
+					t.Errorf("failed logins: %q; want off, because all hosts would be one", f.Verdict)
+				}
 			})
 		}
 
