@@ -241,6 +241,55 @@ func TestBrokenHelper(t *testing.T) {
 	})
 }
 
+// An Exim that cannot read SQLite asks the helper about the history. When that
+// does not run, everyone is let in, and the log says why.
+func TestBrokenHistoryHelper(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		const helper = "usr/sbin/symbiosis-connect-check"
+		real := d.Root.Read(helper)
+		// What Debian's exim4-daemon-light does, in which the macro is not defined.
+		rule := d.Root.Snippet("10-acl/10-acl-check-connect/30-check-symbiosis-db")
+		text, err := os.ReadFile(rule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(rule, []byte(strings.ReplaceAll(string(text), "_HAVE_LOOKUP_SQLITE", "_HAVE_LOOKUP_NOTHING")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		d.Rebuild()
+		for _, port := range []int{25, 587} {
+			d.expect(t, bad4, port, "550", history)
+			d.expect(t, bad6, port, "550", history)
+			d.expect(t, neighbour, port, "220", "")
+			d.expect(t, innocent4, port, "220", "")
+		}
+		for name, script := range map[string]string{
+			"missing":   "",
+			"killed":    "#!/bin/sh\nkill -9 $$\n",
+			"crashes":   "#!/bin/sh\necho panic: oh dear >&2\nexit 2\n",
+			"silent":    "#!/bin/sh\n",
+			"talkative": "#!/bin/sh\nyes 'nonsense } ${ \\'  | head -c 100000\n",
+		} {
+			t.Run(name, func(t *testing.T) {
+				os.Remove(d.Root.Path(helper))
+				if script != "" {
+					d.Root.Write(helper, script, 0o755)
+				}
+				for _, from := range []string{innocent4, bad4} {
+					mark := len(d.Log())
+					d.expect(t, from, 587, "220", "")
+					if since := d.LogSince(t, mark, "skipped"); strings.Count(since, "skipped") != 1 {
+						t.Errorf("the log says more than once that the check was skipped:\n%s", since)
+					}
+				}
+			})
+		}
+		os.Remove(d.Root.Path(helper))
+		d.Root.Write(helper, real, 0o755)
+		d.expect(t, bad4, 587, "550", history)
+	})
+}
+
 // Exim's own hints database, which the rate rules need.
 func TestBrokenHints(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
