@@ -305,8 +305,8 @@ func TestHELOList(t *testing.T) {
 			}
 			answers(about, "ylmf-pc", "550")
 		}
-		d.Root.Write(list, "\twin-bot: a botnet\r\nplain # of a kind\n*-bot\n", 0o644)
-		for name, want := range map[string]string{"win-bot": "550", "plain": "550", "my-bot": "550", "-bot": "550", "bot": "250", "a": "250", "client.example": "250"} {
+		d.Root.Write(list, "\twin-bot: a botnet\r\nplain # of a kind\nwindows\r\n*-bot\r\n", 0o644)
+		for name, want := range map[string]string{"win-bot": "550", "plain": "550", "windows": "550", "my-bot": "550", "-bot": "550", "bot": "250", "a": "250", "client.example": "250"} {
 			answers("comments", name, want)
 		}
 		for _, step := range []struct{ about, do string }{

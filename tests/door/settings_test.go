@@ -108,6 +108,27 @@ func TestBracesInSettings(t *testing.T) {
 					}
 				}, "CONNECT_STATE_HISTORY == enforce"+rest, "CONNECT_STATE_RATELIMIT == enforce"+rest, "CONNECT_STATE_DNSBLS == enforce"+rest,
 					"CONNECT_STATE_GREETING == enforce"+rest, "CONNECT_STATE_REVERSE == enforce"+rest, "CONNECT_STATE_AUTH == enforce"+rest)
+				greeted := func() {
+					for _, port := range []int{25, 465, 587} {
+						c := d.Connect(innocent4, port)
+						if lab.Code(c.Greeting) != "220" {
+							t.Errorf("port %d: greeted with %q", port, c.Greeting)
+						}
+						for _, name := range []string{"client.example", "[192.168.1.7]", "example"} {
+							if got := c.Cmd("EHLO %s", name); lab.Code(got) != "250" {
+								t.Errorf("port %d: EHLO %s: %q", port, name, got)
+							}
+						}
+						c.Quit()
+					}
+					if got := d.login(innocent4); lab.Code(got) != "235" {
+						t.Errorf("a user's login: %q", got)
+					}
+				}
+				d.with(t, greeted, "CONNECT_STATE_HELO == enforce"+rest)
+				d.with(t, greeted, "CONNECT_REFUSED_NAMES_FILE == /etc/exim4/refused_helo_names"+rest)
+				d.with(t, greeted, "CONNECT_STATE_GREETING == enforce", "CONNECT_STATE_REVERSE == enforce", "CONNECT_STATE_RATELIMIT == enforce",
+					"CONNECT_STATE_SUITE == enforce"+rest)
 				d.with(t, func() {
 					for _, port := range []int{25, 465, 587} {
 						d.expect(t, innocent4, port, "220", "")
