@@ -99,7 +99,7 @@ type Answer struct {
 type Result struct {
 	Score     int
 	Threshold int
-	Deny      bool     // Score is at least Threshold
+	Deny      bool     // Score is at least Threshold, whatever the allow lists that failed have
 	Answers   []Answer // one for each list, in the order of the lists
 	Deciding  *Answer  // of those that have the host the one that weighs most, when Deny is set
 }
@@ -121,6 +121,7 @@ func (r Result) Failures() []Answer {
 // answer can pull it back, or when the threshold is out of reach. At the
 // deadline the score so far counts. A list that has the host counts once,
 // whatever the number of answers that match; a list that fails adds nothing.
+// A host that an allow list could have saved is not denied when that fails.
 //
 // TXT is asked for as soon as a block list has the host, while the others are
 // still awaited, and only the deciding list's is waited for.
@@ -238,11 +239,17 @@ func (r *round) askTXT(z *zoneState, server int) {
 	})
 }
 
-// bounds are the lowest and the highest score that can still come of it.
+// bounds are the lowest and the highest score that can still come of it, with
+// the allow lists that failed taken to have the host: their trouble must not be
+// the host's.
 func (r *round) bounds() (low, high int) {
 	low, high = r.result.Score, r.result.Score
 	for _, a := range r.result.Answers {
-		if !r.zones[a.List.Zone].answered {
+		switch {
+		case a.Status == Failed:
+			low += min(a.List.Weight, 0)
+			high += min(a.List.Weight, 0)
+		case !r.zones[a.List.Zone].answered:
 			low += min(a.List.Weight, 0)
 			high += max(a.List.Weight, 0)
 		}
@@ -298,7 +305,9 @@ func (r *round) end() {
 			a.Text = r.zones[a.List.Zone].text
 		}
 	}
-	if r.result.Deny = r.result.Score >= r.result.Threshold; r.result.Deny {
+	// What has not been awaited could not pull the score below the threshold.
+	if low, _ := r.bounds(); low >= r.result.Threshold {
+		r.result.Deny = true
 		r.result.Deciding = r.deciding()
 	}
 }

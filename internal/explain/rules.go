@@ -213,7 +213,7 @@ func (e *examiner) dnsbls() Rule {
 		}
 		r.set(on, verdict)
 		r.DNSBL = append(r.DNSBL, round)
-		e.tellRound(&r, round)
+		e.tellRound(&r, round, verdict)
 	}
 	return r
 }
@@ -257,7 +257,7 @@ func (e *examiner) round(out *Round, setting string) Verdict {
 	return Pass
 }
 
-func (e *examiner) tellRound(r *Rule, round Round) {
+func (e *examiner) tellRound(r *Rule, round Round, verdict Verdict) {
 	var ports []string
 	for _, p := range round.Ports {
 		ports = append(ports, strconv.Itoa(p))
@@ -267,7 +267,11 @@ func (e *examiner) tellRound(r *Rule, round Round) {
 		r.tell("%s: not asked: %s", on, round.Problem)
 		return
 	}
-	r.tell("%s: score %d; refused from %d", on, round.Score, round.Threshold)
+	spared := ""
+	if verdict == Pass && round.Score >= round.Threshold {
+		spared = ", but a list of good hosts that may have it failed"
+	}
+	r.tell("%s: score %d; refused from %d%s", on, round.Score, round.Threshold, spared)
 	var not []string
 	for _, l := range round.Lists {
 		switch {
