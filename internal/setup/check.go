@@ -426,11 +426,16 @@ func (d *doctor) runTime(work string) (resolves bool) {
 // Where it fails, nobody can log in.
 func (d *doctor) tls() {
 	const port = 465
-	err := d.exim.Handshake(d.ctx, d.exim.Config(), port, handshakeDeadline)
+	ctx, cancel := context.WithTimeout(d.ctx, handshakeDeadline)
+	defer cancel()
+	conn, err := d.exim.Dial(ctx, d.exim.Config(), port)
+	if err == nil {
+		err = handshake(ctx, conn)
+	}
 	switch {
 	case err == nil:
 		d.ok("tls", "Exim makes TLS connections on port %d", port)
-	case errors.Is(err, exim.ErrNotTried):
+	case errors.Is(err, exim.ErrNoTLSPort):
 	case errors.Is(err, syscall.ECONNREFUSED):
 		d.warn("tls", "see daemon_smtp_ports and local_interfaces, then: service exim4 restart", "Exim does not listen on port %d: %v", port, err)
 	default:

@@ -191,3 +191,20 @@ func TestInstructionsOfTheHelper(t *testing.T) {
 		t.Errorf("reading a whole table takes %d instructions and searching an index %d: the count means nothing", scan, few)
 	}
 }
+
+// What a program links in is initialised at every start of it, whether it is
+// used or not: TLS alone made the helper's start longer by a tenth.
+func TestTheHelperLinksNoMoreThanItNeeds(t *testing.T) {
+	list := exec.Command("go", "list", "-deps", "-tags", "netgo,osusergo,sqlite_omit_load_extension,urfave_cli_no_docs", "./cmd/symbiosis-connect-check")
+	list.Dir = lab.SourceDir()
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for _, p := range strings.Fields(string(out)) {
+		switch p {
+		case "crypto/tls", "crypto/x509", "net/http", "html/template":
+			t.Errorf("symbiosis-connect-check links %s in; go list -deps tells for which package", p)
+		}
+	}
+}

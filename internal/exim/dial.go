@@ -1,71 +1,45 @@
 package exim
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// ErrNotTried says that there is no handshake to try: Exim does not run, not in
-// our network, or its configuration has no TLS on that port.
-var ErrNotTried = errors.New("TLS was not tried")
+// ErrNoTLSPort says that there is nothing to connect to: Exim does not run, not
+// in our network, or its configuration has no TLS on that port.
+var ErrNoTLSPort = errors.New("no running Exim has TLS on that port")
 
-// Handshake connects to the running daemon on a port where TLS begins at once,
-// such as 465, and says QUIT. The configuration at path, whose syntax must have
-// been checked, tells where the daemon listens. Whatever certificate is shown
-// will do: whether its name is right, the programs of users must say.
-func (x Installation) Handshake(ctx context.Context, path string, port int, limit time.Duration) error {
+// Dial connects to the running daemon on a port where TLS begins at once, such
+// as 465. The configuration at path, whose syntax must have been checked, tells
+// where the daemon listens. The handshake is the caller's: this package is part
+// of the program that Exim runs at a connection, and linking TLS in makes every
+// start of it longer by a tenth.
+func (x Installation) Dial(ctx context.Context, path string, port int) (net.Conn, error) {
 	pid, running := x.Running()
 	if !running || !sameNetwork(pid) {
-		return ErrNotTried
+		return nil, ErrNoTLSPort
 	}
 	values, err := x.options(ctx, path, "tls_on_connect_ports", "local_interfaces")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !hasPort(values[0], port) {
-		return ErrNotTried
+		return nil, ErrNoTLSPort
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	var errs []error
 	for _, addr := range ownAddresses(values[1]) {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", netip.AddrPortFrom(addr, uint16(port)).String())
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		if err == nil {
+			return conn, nil
 		}
-		return handshake(ctx, conn)
+		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
-}
-
-func handshake(ctx context.Context, conn net.Conn) error {
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	conn.SetDeadline(deadline)
-	// What an old Exim has to offer, its users' programs have to make do with.
-	lax := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10}
-	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		lax.CipherSuites = append(lax.CipherSuites, suite.ID)
-	}
-	t := tls.Client(conn, lax)
-	if err := t.HandshakeContext(ctx); err != nil {
-		return err
-	}
-	// Leave as clients do, or Exim's log has a connection that was lost.
-	bufio.NewReader(t).ReadString('\n')
-	fmt.Fprint(t, "QUIT\r\n")
-	bufio.NewReader(t).ReadString('\n')
-	return nil
+	return nil, errors.Join(errs...)
 }
 
 // sameNetwork reports whether the process sees the same network as we do, which
