@@ -225,7 +225,7 @@ func TestGreet(t *testing.T) {
 		}
 
 		// A session that does not end is stopped.
-		write(t, rule, "  warn condition = ${run{/bin/sleep 600}}\n")
+		write(t, rule, "  warn condition = ${run{/bin/sleep 20}}\n")
 		if err := x.BuildDraft(ctx); err != nil {
 			t.Fatal(err)
 		}
