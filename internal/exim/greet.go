@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -73,10 +74,21 @@ type Proof struct {
 	spool string
 }
 
-// ProofPattern matches the names of the copies, for finding what a killed
-// program has left.
-func (x Installation) ProofPattern() string {
-	return filepath.Join(x.EximDir, "exim4.conf."+x.Package+".*.proof")
+// proofName begins the names of the copies. The number of the process that has
+// made one and a dot follow.
+func (x Installation) proofName() string { return "exim4.conf." + x.Package + "." }
+
+// RemoveProofs removes the copies that killed programs have left. Those of
+// others that are at work, such as the doctor beside an installation, stay.
+func (x Installation) RemoveProofs() {
+	left, _ := filepath.Glob(filepath.Join(x.EximDir, x.proofName()+"*.proof"))
+	for _, path := range left {
+		number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), x.proofName()), ".")
+		pid, err := strconv.Atoi(number)
+		if err != nil || pid == os.Getpid() || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			os.Remove(path)
+		}
+	}
 }
 
 // NewProof prepares sessions with the configuration at path, whose syntax must
@@ -117,7 +129,7 @@ func (x Installation) NewProof(ctx context.Context, path, work string) (_ *Proof
 		data = CommentOut(data, option, "#")
 	}
 	b.Write(data)
-	f, err := os.CreateTemp(filepath.Dir(x.ProofPattern()), filepath.Base(x.ProofPattern()))
+	f, err := os.CreateTemp(x.EximDir, fmt.Sprintf("%s%d.*.proof", x.proofName(), os.Getpid()))
 	if err != nil {
 		return nil, err
 	}

@@ -233,10 +233,7 @@ func (r *run) flock(ctx context.Context, fd int) error {
 func (r *run) tidy() {
 	os.RemoveAll(r.workDir())
 	os.Remove(r.exim.Draft())
-	left, _ := filepath.Glob(r.exim.ProofPattern())
-	for _, path := range left {
-		os.Remove(path)
-	}
+	r.exim.RemoveProofs()
 }
 
 func (r *run) unlock() {

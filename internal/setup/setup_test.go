@@ -904,6 +904,31 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 }
 
+// The doctor may be at work while the setup tool is: neither disturbs the
+// other. What a killed one has left goes.
+func TestBesideTheDoctor(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRoot(t, lab.DefaultSuite, "symbiosis")
+	x := installation(r)
+	dead := exec.Command("true")
+	must(t, dead.Run())
+	left := fmt.Sprintf("etc/exim4/exim4.conf.symbiosis-connect-acl.%d.1.proof", dead.Process.Pid)
+	r.Write(left, "", 0o600)
+	p, err := x.NewProof(ctx, x.Config(), r.Path("tmp"))
+	must(t, err)
+	defer p.Close()
+	if out, code, _ := tool(t, r, "apply", ""); code != 0 {
+		t.Fatalf("apply: %s", out)
+	}
+	if s := p.Greet(ctx, exim.Innocent()[0][0], 25, greetDeadline); !s.OK() {
+		t.Errorf("the doctor's session: %s", s)
+	}
+	if _, err := os.Stat(r.Path(left)); err == nil {
+		t.Errorf("%s is left", left)
+	}
+}
+
 // An option of ours that also stands in an included file is named, with what
 // to do.
 func TestIncludedLogSelector(t *testing.T) {
