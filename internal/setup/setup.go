@@ -762,9 +762,32 @@ func (r *run) hint(err error) error {
 		return err
 	}
 	if name, ok := strings.CutSuffix(ce.Message, " option set for the second time"); ok {
-		return fmt.Errorf("%w. %s also stands where this tool cannot see it, in a file that a snippet includes, or in a macro: take it out there", err, strings.Trim(name, `"`))
+		name = strings.Trim(name, `"`)
+		where, remedy := r.setIn(name), "leave one of them out"
+		if ours := filepath.Join(r.SnippetDir, quitSnippet); slices.Contains(where, ours) {
+			remedy = "do as the comment in " + ours + " says"
+		}
+		if len(where) > 1 {
+			return fmt.Errorf("%w. It stands in %s: %s, then run: %s apply", err, strings.Join(where, " and in "), remedy, r.program())
+		}
+		return fmt.Errorf("%w. %s also stands where this tool cannot see it, in a file that a snippet includes, or in a macro: take it out there", err, name)
 	}
 	return fmt.Errorf("%w. Mend that snippet, then run: %s apply", err, r.program())
+}
+
+// setIn lists the snippets that set a main option.
+func (r *run) setIn(option string) (where []string) {
+	snippets, _ := r.exim.Snippets()
+	for _, path := range snippets {
+		data, err := os.ReadFile(path)
+		if err == nil && len(exim.Settings(data, option)) > 0 {
+			where = append(where, path)
+		}
+		if exim.Begins(data) {
+			break
+		}
+	}
+	return where
 }
 
 func encode(s State) []byte {

@@ -946,6 +946,23 @@ func TestIncludedLogSelector(t *testing.T) {
 	same(t, "after the failure", before, snapshot(t, r, true))
 }
 
+// An option that ours and a snippet of the administrator's both set: he is told
+// of both, and where it says what to do.
+func TestOwnCommandACL(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, lab.DefaultSuite, "symbiosis")
+	r.Write("etc/exim4/symbiosis.d/00-main/35-mine", "acl_smtp_etrn = acl_etrn\n", 0o644)
+	r.Write("etc/exim4/symbiosis.d/10-acl/70-mine", "acl_etrn:\n  accept\n", 0o644)
+	r.Make("exim4.conf")
+	before := snapshot(t, r, true)
+	opt, _ := options(t, r)
+	err := Apply(context.Background(), opt)
+	if err == nil || !strings.Contains(err.Error(), "00-main/35-mine") || !strings.Contains(err.Error(), "do as the comment in "+r.Snippet(quitSnippet)) {
+		t.Errorf("%v; want both snippets and the remedy", err)
+	}
+	same(t, "after the failure", before, snapshot(t, r, true))
+}
+
 // Where Exim runs it is restarted, and where the restart fails everything is
 // as before, with Exim running on the old configuration.
 func TestRestart(t *testing.T) {
