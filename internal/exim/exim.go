@@ -32,7 +32,9 @@ type Installation struct {
 const (
 	buildDeadline   = 60 * time.Second
 	restartDeadline = 3 * time.Minute
-	queryDeadline   = 30 * time.Second
+	// Exim tries again to take its port half a minute after it could not.
+	upDeadline    = 45 * time.Second
+	queryDeadline = 30 * time.Second
 )
 
 // Config gives the path of the configuration in force.
@@ -243,11 +245,62 @@ func (x Installation) Install(ctx context.Context) error {
 	return x.make(ctx, buildDeadline, "exim4.conf")
 }
 
+// ErrNotUp says that the daemon was started and does not serve.
+var ErrNotUp = errors.New("Exim was started and listens on no port: /var/log/exim4/mainlog and paniclog say why")
+
 // Restart runs the Makefile's default target: as Install, then the restart as
 // the platform does it. The daemon reads its configuration only when it
 // starts.
 func (x Installation) Restart(ctx context.Context) error {
-	return x.make(ctx, restartDeadline)
+	if err := x.make(ctx, restartDeadline); err != nil {
+		return err
+	}
+	return x.up(ctx)
+}
+
+// up waits until the daemon that was just started listens. When it cannot, as
+// at an address in local_interfaces that this machine does not have, neither
+// the init script nor systemd tells: the start has succeeded by then.
+func (x Installation) up(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, upDeadline)
+	defer cancel()
+	for {
+		if pid, running := x.Running(); running && listens(pid) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ErrNotUp
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// listens reports whether the process has a socket that listens. Where that
+// cannot be seen, as in some containers, it does.
+func listens(pid int) bool {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	fds, err := os.ReadDir(dir + "fd")
+	if _, e := os.Stat("/proc/self"); e != nil || errors.Is(err, fs.ErrPermission) {
+		return true
+	}
+	own := map[string]bool{}
+	for _, fd := range fds {
+		if to, err := os.Readlink(dir + "fd/" + fd.Name()); err == nil {
+			own[to] = true
+		}
+	}
+	for _, table := range []string{"tcp", "tcp6"} {
+		data, _ := os.ReadFile(dir + "net/" + table)
+		for _, line := range strings.Split(string(data), "\n") {
+			// Of the fields the fourth is the state, 0A for one that listens, and
+			// the tenth the socket's number.
+			if f := strings.Fields(line); len(f) > 9 && f[3] == "0A" && own["socket:["+f[9]+"]"] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Check lets Exim check the syntax of the file at path, which must lie below
@@ -474,7 +527,7 @@ func (x Installation) RestartOnly(ctx context.Context) error {
 	if out, err := x.run(ctx, restartDeadline, program, "exim4", "restart"); err != nil {
 		return fmt.Errorf("invoke-rc.d exim4 restart: %w: %s", err, oneLine(out))
 	}
-	return nil
+	return x.up(ctx)
 }
 
 // RunAs runs a program inside the root with the rights that Exim's own

@@ -86,6 +86,7 @@ type run struct {
 	wants  wants
 	faults *faults
 	locked *os.File
+	down   bool // Exim ran, and could not be started again
 }
 
 func (r *run) note(format string, args ...any) {
@@ -277,6 +278,7 @@ func (r *run) undo(ctx context.Context, entries []entry) error {
 		// It ran before, so it is started if the failed restart has ended it.
 		if err := r.exim.RestartOnly(ctx); err != nil {
 			r.note("Exim could not be restarted with the configuration as it was before: %v", err)
+			r.down = errors.Is(err, exim.ErrNotUp)
 		}
 		return nil
 	}
@@ -713,6 +715,8 @@ func (r *run) apply(ctx context.Context) (err error) {
 		t.log.Close()
 		if e := r.undo(ctx, t.entries); e != nil {
 			err = fmt.Errorf("%w; and not everything could be put back: %w", err, e)
+		} else if r.down {
+			err = fmt.Errorf("%w. Every file is as it was, but Exim does not serve with them either: remove the cause, then run: service exim4 restart", err)
 		} else {
 			err = fmt.Errorf("%w. Every file is as it was, and Exim runs as before", err)
 		}

@@ -1030,8 +1030,22 @@ func TestRestart(t *testing.T) {
 		t.Error("NoRestart has restarted Exim")
 	}
 
-	// A policy that forbids the restart lets it look like a success.
+	// An address that this machine does not have: Exim takes the configuration,
+	// the init script starts the daemon, and nobody is served.
 	opt.NoRestart = false
+	must(t, within(func() error { return r.Command("/etc/init.d/exim4", "restart").Run() }))
+	fourth := running(third)
+	r.Write("etc/exim4/symbiosis.d/00-main/95-mine", "local_interfaces = 203.0.113.77\n", 0o644)
+	before = snapshot(t, r, true)
+	err = within(func() error { return Apply(ctx, opt) })
+	if !errors.Is(err, ErrNotRestarted) || !strings.Contains(err.Error(), "paniclog") || !strings.Contains(err.Error(), "Exim runs as before") {
+		t.Errorf("%v; want ErrNotRestarted with where to look", err)
+	}
+	third = running(fourth)
+	same(t, "after a daemon that did not listen", before, snapshot(t, r, true), "/run/exim4/exim.pid", "/tmp", "/var/log/exim4/mainlog", "/var/log/exim4/paniclog", "/var/log/exim4")
+	must(t, os.Remove(r.Snippet("00-main/95-mine")))
+
+	// A policy that forbids the restart lets it look like a success.
 	must(t, os.WriteFile(r.Path("usr/sbin/policy-rc.d"), []byte("#!/bin/sh\nexit 101\n"), 0o755))
 	out.Reset()
 	must(t, within(func() error { return Apply(ctx, opt) }))

@@ -120,6 +120,23 @@ func TestFaults(t *testing.T) {
 		h.same("after purging not all is as it was", stock, nil)
 	})
 
+	// Exim's test passes on it, the daemon is started and takes no port.
+	fault("an address that is not there", func(t *testing.T, h *host, _ snapshot) {
+		h.Write(h.SnippetDir()+"/"+brokenSnippet, "local_interfaces = 203.0.113.77\n", 0o644)
+		stock := h.snapshot()
+		if out := h.fail("dpkg", "-i", h.current()); !strings.Contains(out, "paniclog") {
+			t.Errorf("nobody is told where to look:\n%s", out)
+		}
+		if got := h.status(); got != "iF" {
+			t.Errorf("dpkg's status is %q; want iF", got)
+		}
+		h.same("not all is as it was", stock, h.packageFiles())
+		h.judges("not installed", false)
+		must(t, os.Remove(h.Snippet(brokenSnippet)))
+		h.run("dpkg", "--configure", h.pkg)
+		h.serves("configured after mending", true)
+	})
+
 	fault("no database", func(t *testing.T, h *host, _ snapshot) {
 		must(t, os.Remove(h.dbPath()))
 		h.dpkg("-i", h.current())
