@@ -40,6 +40,9 @@ func lifecycle(h *host) {
 			"var/lib/"+h.pkg+"/")...)
 	}
 
+	// A configuration with passwords in it: not everybody may read it.
+	h.run("chown", "root:Debian-exim", "/etc/exim4/exim4.conf")
+	h.run("chmod", "640", "/etc/exim4/exim4.conf")
 	stock := h.snapshot()
 	h.serves("stock", false)
 
