@@ -38,6 +38,18 @@ type Network struct {
 	Count int64        `json:"count"`
 }
 
+// Silent reports whether the last report in the database is older than since:
+// the firewall counts nothing any more. The file's time says nothing about that,
+// because maintenance writes it too. An empty table is not silent. It stops
+// reading at the first report that is young enough.
+func Silent(ctx context.Context, path string, since time.Time) (silent bool, err error) {
+	err = withoutLocks(ctx, path, func(db *sql.DB) error {
+		return db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+Table+") AND NOT EXISTS (SELECT 1 FROM "+Table+
+			" NOT INDEXED WHERE timestamp >= ?)", since.Unix()).Scan(&silent)
+	})
+	return silent, err
+}
+
 // ReadStats reads the whole table and times some lookups.
 func ReadStats(ctx context.Context, path string) (Stats, error) {
 	s := Stats{Path: path}

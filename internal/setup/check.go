@@ -257,11 +257,11 @@ func (d *doctor) snippets() {
 // conffiles gives the MD5 sums of the package's configuration files as dpkg
 // has recorded them.
 func (d *doctor) conffiles() (map[string]string, error) {
-	data, err := os.ReadFile(filepath.Join(d.Root, "var/lib/dpkg/status"))
+	stanzas, err := d.dpkg()
 	if err != nil {
 		return nil, err
 	}
-	for _, stanza := range strings.Split(string(data), "\n\n") {
+	for _, stanza := range stanzas {
 		if !strings.HasPrefix(stanza, "Package: "+d.Package+"\n") {
 			continue
 		}
@@ -279,6 +279,12 @@ func (d *doctor) conffiles() (map[string]string, error) {
 		return all, nil
 	}
 	return nil, fmt.Errorf("%s is not installed", d.Package)
+}
+
+// dpkg gives what dpkg knows of each package.
+func (d *doctor) dpkg() (stanzas []string, err error) {
+	data, err := os.ReadFile(filepath.Join(d.Root, "var/lib/dpkg/status"))
+	return strings.Split(string(data), "\n\n"), err
 }
 
 // daemon compares the running Exim with the configuration on the disk.
@@ -537,6 +543,10 @@ func (d *doctor) database() {
 	}
 	age := time.Since(st.ModTime()).Round(time.Hour)
 	indexed, err := blacklist.HasIndex(d.ctx, path)
+	silent := false
+	if err == nil && indexed {
+		silent, err = blacklist.Silent(d.ctx, path, time.Now().Add(-staleAfter))
+	}
 	switch {
 	case err != nil:
 		d.warn("database", "try again in a minute", "%v", err)
@@ -544,6 +554,8 @@ func (d *doctor) database() {
 		d.warn("database", "run: "+d.Name+"-connect-db maintain", "%s has no index: every connection reads the whole table", inside)
 	case age > staleAfter:
 		d.warn("database", "see whether the firewall's cron job runs", "%s was last written %s ago", inside, days(age))
+	case silent:
+		d.warn("database", "see whether the firewall's cron job runs", "the firewall has counted nobody in %s for more than %s", inside, days(staleAfter))
 	case age < 0:
 		d.warn("database", "set the clock right", "%s was written in the future", inside)
 	default:
@@ -734,17 +746,34 @@ func (d *doctor) clock() {
 	}
 }
 
+var providesCron = regexp.MustCompile(`(?m)^Provides:.*\bcron-daemon\b`)
+
 func (d *doctor) cron() {
 	path := filepath.Join(d.Root, "etc/cron.d", d.Package)
 	if _, err := os.Stat(path); err != nil {
 		d.warn("cron", "run: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss "+d.Package, "%s is not there: nobody looks after the count database", path)
 		return
 	}
-	if _, err := os.Stat(filepath.Join(d.Root, "usr/sbin/cron")); err != nil {
+	if !d.cronDaemon() {
 		d.warn("cron", "run: apt-get install cron", "no cron is installed: nobody looks after the count database")
 		return
 	}
 	d.ok("cron", "the daily maintenance is in place")
+}
+
+// cronDaemon reports whether a cron is installed, Debian's or another that takes
+// its place.
+func (d *doctor) cronDaemon() bool {
+	if _, err := os.Stat(filepath.Join(d.Root, "usr/sbin/cron")); err == nil {
+		return true
+	}
+	stanzas, _ := d.dpkg()
+	for _, s := range stanzas {
+		if strings.Contains(s, "\nStatus: install ok installed\n") && providesCron.MatchString(s) {
+			return true
+		}
+	}
+	return false
 }
 
 // A Report is what Status tells.

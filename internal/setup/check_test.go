@@ -142,6 +142,10 @@ func TestCheck(t *testing.T) {
 		// What changed is the subject, not that Exim has not been restarted.
 		must(t, os.Chtimes(r.Path("etc/exim4/exim4.conf"), time.Unix(now, 0), time.Unix(now, 0)))
 	}
+	noCron := func(t *testing.T) {
+		must(t, os.Remove(r.Path("usr/sbin/cron")))
+		r.Write("var/lib/dpkg/status", strings.Replace(r.Read("var/lib/dpkg/status"), "Provides: cron-daemon\n", "", 1), 0o644)
+	}
 	whitelist := r.Path("etc/exim4/whitelist_connect_hosts")
 	rule := r.Snippet("10-acl/10-acl-check-connect/60-check-dnsbls")
 	t.Run("one snippet gone and one edited", func(t *testing.T) {
@@ -255,6 +259,9 @@ func TestCheck(t *testing.T) {
 			long := time.Now().Add(-30 * 24 * time.Hour)
 			must(t, os.Chtimes(db, long, long))
 		}},
+		{"a firewall that has stopped beside a maintenance that goes on", "database", WARN, "counted nobody in /var/lib/symbiosis/firewall-blacklist-count.db for more than 7 days", func(t *testing.T) {
+			sh(t, "sqlite3", db, fmt.Sprintf("UPDATE blacklist SET timestamp = %d", now-30*24*3600))
+		}},
 		{"no helper", "helper", FAIL, "no such file", func(t *testing.T) { must(t, os.Remove(r.Path("usr/sbin/symbiosis-connect-check"))) }},
 		{"a helper that does not run", "helper", FAIL, "does not run", func(t *testing.T) { must(t, os.Chmod(r.Path("usr/sbin/symbiosis-connect-check"), 0o600)) }},
 		{"a white list for root only", "files", FAIL, "cannot be read", func(t *testing.T) { must(t, os.WriteFile(whitelist, []byte("192.0.2.1\n"), 0o600)) }},
@@ -271,6 +278,7 @@ func TestCheck(t *testing.T) {
 			r.Write("etc/symbiosis/firewall/patterns.d/mine.patterns", "file = /var/log/exim4/mainlog\n\n"+`\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.$`+"\n", 0o644)
 		}},
 		{"no cron job", "cron", WARN, "not there", func(t *testing.T) { must(t, os.Remove(r.Path("etc/cron.d/symbiosis-connect-acl"))) }},
+		{"no cron", "cron", WARN, "no cron is installed", noCron},
 		{"a bad setting", "settings", FAIL, "write yes or no", func(t *testing.T) {
 			r.Write("etc/default/symbiosis-connect-acl", "CONNECT_ACL_PATTERNS=perhaps\n", 0o644)
 		}},
@@ -298,6 +306,16 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+	t.Run("another cron", func(t *testing.T) {
+		undo := keepFiles(t, r)
+		defer undo()
+		noCron(t)
+		r.Append("var/lib/dpkg/status", "\nPackage: systemd-cron\nStatus: install ok installed\nMaintainer: a test <test@example.org>\n"+
+			"Architecture: all\nVersion: 1\nProvides: anacron, cron-daemon\nDescription: a cron\n")
+		if f := worst(check(), "cron"); f.Level != OK {
+			t.Errorf("%+v", f)
+		}
+	})
 	if f := worst(check(), ""); f.Level != OK {
 		t.Errorf("all is well again, but: %+v", f)
 	}
@@ -307,7 +325,7 @@ func TestCheck(t *testing.T) {
 func keepFiles(t *testing.T, r *lab.Root) (undo func()) {
 	t.Helper()
 	saved := filepath.Join(t.TempDir(), "saved")
-	dirs := []string{"etc/exim4", "etc/default", "etc/cron.d", "etc/symbiosis", "var/lib/symbiosis", "var/lib/symbiosis-connect-acl", "usr/share/symbiosis-connect-acl", "usr/sbin/symbiosis-connect-check"}
+	dirs := []string{"etc/exim4", "etc/default", "etc/cron.d", "etc/symbiosis", "var/lib/symbiosis", "var/lib/symbiosis-connect-acl", "usr/share/symbiosis-connect-acl", "usr/sbin/symbiosis-connect-check", "usr/sbin/cron", "var/lib/dpkg/status"}
 	for _, d := range dirs {
 		must(t, os.MkdirAll(filepath.Dir(filepath.Join(saved, d)), 0o755))
 		sh(t, "cp", "-a", r.Path(d), filepath.Join(saved, d))
