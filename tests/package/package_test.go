@@ -498,6 +498,8 @@ func TestBashCompletion(t *testing.T) {
 			"connect-patterns ":            {"install", "remove", "test"},
 			"connect-setup a":              {"apply"},
 			"connect-setup apply --dr":     {"--dry-run"},
+			"connect-setup apply --":       {"--dry-run", "--no-restart"},
+			"connect-setup status -- ":     {},
 		} {
 			words := strings.Split(platform+"-"+command, " ")
 			file := filepath.Join(dir, "usr/share/bash-completion/completions", words[0])
@@ -508,6 +510,9 @@ func TestBashCompletion(t *testing.T) {
 				while [ "$1" != -F ]; do shift; done
 				"$2"
 				printf "%s\n" "${COMPREPLY[@]}"`, "bash", file}, words...)...)
+			if len(want) == 0 && strings.TrimSpace(out) != "" {
+				t.Errorf("%q completes to %q; want nothing", words, strings.Fields(out))
+			}
 			for _, w := range want {
 				if !slices.Contains(strings.Fields(out), w) {
 					t.Errorf("%q completes to %q; want %q", words, strings.Fields(out), w)
