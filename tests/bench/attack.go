@@ -114,7 +114,7 @@ func attack(b *bench) string {
 			b.must(err)
 			u.quiet = append(u.quiet, median(quiet.waits))
 			had := delivered(s)
-			before, err := cpu(s.Exim)
+			before, err := used(s.Exim)
 			b.must(err)
 			begin := time.Now()
 			var o sender
@@ -135,7 +135,7 @@ func attack(b *bench) string {
 			for deadline := time.Now().Add(60 * time.Second); delivered(s)-had < o.sent && time.Now().Before(deadline); {
 				time.Sleep(10 * time.Millisecond) // between two looks at a condition
 			}
-			after, err := cpu(s.Exim)
+			after, err := used(s.Exim)
 			b.must(err)
 			for code, n := range flood.codes {
 				if code == "none" || code == "" {
@@ -149,7 +149,7 @@ func attack(b *bench) string {
 			u.found += delivered(s) - had
 			u.waits = append(u.waits, o.waits...)
 			u.rounds = append(u.rounds, median(o.waits))
-			u.cpu += after - before
+			u.cpu += after.cpu - before.cpu
 			u.wall += flood.wall
 			if len(o.refused) > 0 && u.why == "" {
 				u.why = o.refused[0]

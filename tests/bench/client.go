@@ -230,27 +230,36 @@ func alive(daemon int) bool {
 	return false
 }
 
-// cpu gives the processor time that a daemon and the children that it has
-// waited for have used, when no child is left.
-func cpu(e *lab.Exim) (time.Duration, error) {
+// A usage is what a daemon and the children that it has waited for have used.
+type usage struct {
+	cpu    time.Duration
+	faults int64 // page faults
+}
+
+// used gives what the daemon has used so far, when no child is left.
+func used(e *lab.Exim) (usage, error) {
 	pid, err := daemonPID(e)
 	if err != nil {
-		return 0, err
+		return usage{}, err
 	}
 	for deadline := time.Now().Add(60 * time.Second); alive(pid) && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond) // between two looks at a condition
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return usage{}, err
 	}
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	f := strings.Fields(rest)
-	var ticks int64
-	for _, s := range f[11:15] { // utime, stime, cutime, cstime; proc(5)
-		var n int64
-		fmt.Sscan(s, &n)
-		ticks += n
+	sum := func(fields []string) (sum int64) {
+		for _, s := range fields {
+			var n int64
+			fmt.Sscan(s, &n)
+			sum += n
+		}
+		return sum
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil // USER_HZ is 100 on every architecture of Debian
+	// proc(5): minflt, cminflt, majflt, cmajflt; then utime, stime, cutime, cstime
+	// in ticks, of which there are 100 a second on every architecture of Debian.
+	return usage{time.Duration(sum(f[11:15])) * 10 * time.Millisecond, sum(f[7:11])}, nil
 }

@@ -134,6 +134,7 @@ type cell struct {
 	ended  int             // waits of the rounds that are over
 	wall   time.Duration
 	cpu    time.Duration
+	faults int64
 }
 
 // endRound ends a round of one turn or several.
@@ -144,7 +145,7 @@ func (c *cell) endRound() {
 
 // add is one turn.
 func (c *cell) add(b *bench, s *server, l load, want string) {
-	before, err := cpu(s.Exim)
+	before, err := used(s.Exim)
 	b.must(err)
 	r, err := l.run(s.Net)
 	if err != nil {
@@ -152,7 +153,7 @@ func (c *cell) add(b *bench, s *server, l load, want string) {
 		log := s.Log()
 		b.Fatalf("%s: %v (daemon: %v)\n%s", s.name, err, gone, log[max(0, len(log)-2000):])
 	}
-	after, err := cpu(s.Exim)
+	after, err := used(s.Exim)
 	b.must(err)
 	s.shift += l.n
 	if r.codes[want] != len(r.waits) {
@@ -161,7 +162,8 @@ func (c *cell) add(b *bench, s *server, l load, want string) {
 	}
 	c.waits = append(c.waits, r.waits...)
 	c.wall += r.wall
-	c.cpu += after - before
+	c.cpu += after.cpu - before.cpu
+	c.faults += after.faults - before.faults
 }
 
 // against gives the ratios of the rounds' medians.

@@ -3,8 +3,8 @@
 //
 //	go run ./tests/bench [flags] [NAME...]
 //
-// A NAME is one of the parts: connection, helper, dnsbl, attack, database,
-// patterns. Without one all are run, which takes a quarter of an hour. A part
+// A NAME is one of the parts: connection, ablation, helper, dnsbl, attack,
+// database, patterns. Without one all are run, which takes a quarter of an hour. A part
 // that is run alone replaces its own section of the document only.
 //
 // Every figure is of several rounds in which the alternatives take turns, so
