@@ -209,34 +209,39 @@ func TestUnreadableLookupFiles(t *testing.T) {
 	})
 }
 
+// eachBrokenHelper breaks the helper in every way that it can be, runs do each
+// time, and puts it back.
+func (d *door) eachBrokenHelper(t *testing.T, do func(t *testing.T)) {
+	const helper = "usr/sbin/symbiosis-connect-check"
+	real := d.Root.Read(helper)
+	for name, script := range map[string]string{
+		"missing":     "",
+		"killed":      "#!/bin/sh\nkill -9 $$\n",
+		"crashes":     "#!/bin/sh\necho panic: oh dear >&2\nexit 2\n",
+		"silent":      "#!/bin/sh\n",
+		"talkative":   "#!/bin/sh\nyes 'nonsense } ${ \\'  | head -c 100000\n",
+		"other words": "#!/bin/sh\necho 'verdict= list= score=\"'\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			os.Remove(d.Root.Path(helper))
+			if script != "" {
+				d.Root.Write(helper, script, 0o755)
+			}
+			do(t)
+		})
+	}
+	os.Remove(d.Root.Path(helper))
+	d.Root.Write(helper, real, 0o755)
+}
+
 // A helper that is missing, killed, silent or talkative refuses nobody.
 func TestBrokenHelper(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
-		const helper = "usr/sbin/symbiosis-connect-check"
-		real, err := os.ReadFile(d.Root.Path(helper))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, script := range map[string]string{
-			"missing":     "",
-			"killed":      "#!/bin/sh\nkill -9 $$\n",
-			"crashes":     "#!/bin/sh\necho panic: oh dear >&2\nexit 2\n",
-			"silent":      "#!/bin/sh\n",
-			"talkative":   "#!/bin/sh\nyes 'nonsense } ${ \\'  | head -c 100000\n",
-			"other words": "#!/bin/sh\necho 'verdict= list= score=\"'\n",
-		} {
-			t.Run(name, func(t *testing.T) {
-				os.Remove(d.Root.Path(helper))
-				if script != "" {
-					d.Root.Write(helper, script, 0o755)
-				}
-				d.expect(t, innocent4, 25, "220", "")
-				d.expect(t, listed4, 25, "220", "")
-				d.expect(t, bad4, 25, "550", history) // Exim's own lookup goes on
-			})
-		}
-		os.Remove(d.Root.Path(helper))
-		d.Root.Write(helper, string(real), 0o755)
+		d.eachBrokenHelper(t, func(t *testing.T) {
+			d.expect(t, innocent4, 25, "220", "")
+			d.expect(t, listed4, 25, "220", "")
+			d.expect(t, bad4, 25, "550", history) // Exim's own lookup goes on
+		})
 		d.expect(t, listed4, 25, "550", "is blacklisted at")
 	})
 }
@@ -245,8 +250,6 @@ func TestBrokenHelper(t *testing.T) {
 // does not run, everyone is let in, and the log says why.
 func TestBrokenHistoryHelper(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
-		const helper = "usr/sbin/symbiosis-connect-check"
-		real := d.Root.Read(helper)
 		// What Debian's exim4-daemon-light does, in which the macro is not defined.
 		rule := d.Root.Snippet("10-acl/10-acl-check-connect/30-check-symbiosis-db")
 		text, err := os.ReadFile(rule)
@@ -263,29 +266,15 @@ func TestBrokenHistoryHelper(t *testing.T) {
 			d.expect(t, neighbour, port, "220", "")
 			d.expect(t, innocent4, port, "220", "")
 		}
-		for name, script := range map[string]string{
-			"missing":   "",
-			"killed":    "#!/bin/sh\nkill -9 $$\n",
-			"crashes":   "#!/bin/sh\necho panic: oh dear >&2\nexit 2\n",
-			"silent":    "#!/bin/sh\n",
-			"talkative": "#!/bin/sh\nyes 'nonsense } ${ \\'  | head -c 100000\n",
-		} {
-			t.Run(name, func(t *testing.T) {
-				os.Remove(d.Root.Path(helper))
-				if script != "" {
-					d.Root.Write(helper, script, 0o755)
+		d.eachBrokenHelper(t, func(t *testing.T) {
+			for _, from := range []string{innocent4, bad4} {
+				mark := len(d.Log())
+				d.expect(t, from, 587, "220", "")
+				if since := d.LogSince(t, mark, "skipped"); strings.Count(since, "skipped") != 1 {
+					t.Errorf("the log does not say once that the check was skipped:\n%s", since)
 				}
-				for _, from := range []string{innocent4, bad4} {
-					mark := len(d.Log())
-					d.expect(t, from, 587, "220", "")
-					if since := d.LogSince(t, mark, "skipped"); strings.Count(since, "skipped") != 1 {
-						t.Errorf("the log says more than once that the check was skipped:\n%s", since)
-					}
-				}
-			})
-		}
-		os.Remove(d.Root.Path(helper))
-		d.Root.Write(helper, real, 0o755)
+			}
+		})
 		d.expect(t, bad4, 587, "550", history)
 	})
 }
