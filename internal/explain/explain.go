@@ -182,12 +182,11 @@ type examiner struct {
 	user   exim.User
 	report *Report
 
-	blind     bool // the settings in force could not be read
-	variables bool // 15-connect-variables is in force
-	known     bool // the host is let past
-	rates     map[string]remembered
-	noRates   string            // why the rates could not be read
-	answers   map[string]answer // what Exim has been asked already
+	blind   bool // the settings in force could not be read
+	known   bool // the host is let past
+	rates   map[string]remembered
+	noRates string            // why the rates could not be read
+	answers map[string]answer // what Exim has been asked already
 }
 
 // The time that Exim has for an answer, and for one that needs a resolver.
@@ -231,9 +230,10 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 	if !e.report.Active && !e.blind {
 		e.note("the rules are not in force: %s-connect-setup apply", p.Name)
 	}
-	e.variables = e.inForce(snippetVariables)
-	if e.report.Active && !e.variables {
-		e.note("%s is not in the configuration in force: without it most rules let everyone pass", snippetVariables)
+	for _, needed := range []string{snippetVariables, snippetState} {
+		if e.report.Active && !e.inForce(needed) {
+			e.note("%s is not in the configuration in force: without it no rule acts", needed)
+		}
 	}
 
 	// What waits for a resolver goes on meanwhile.
@@ -289,6 +289,7 @@ const (
 	snippetDNSBLs    = connectDir + "60-check-dnsbls"
 	snippetGreeting  = connectDir + "80-delay-greeting"
 	snippetHelper    = "10-acl/11-acl-connect-helper"
+	snippetState     = "10-acl/14-acl-connect-state"
 	snippetHelo      = "10-acl/20-acl-check-helo/30-check-helo-name"
 	snippetArgument  = "10-acl/30-acl-check-auth/03-check-auth-argument"
 	snippetAuth      = "10-acl/30-acl-check-auth/05-check-auth-failures"
@@ -312,6 +313,12 @@ func (e *examiner) rule(name, snippet, stateMacro, portsMacro string) (r Rule, a
 		return r, ask
 	}
 	if stateMacro != "" {
+		for _, needed := range []string{snippetVariables, snippetState} {
+			if !e.inForce(needed) {
+				r.tell("it needs %s", needed)
+				return r, ask
+			}
+		}
 		r.State = e.state(stateMacro)
 		if r.State == "off" {
 			return r, ask
@@ -322,7 +329,7 @@ func (e *examiner) rule(name, snippet, stateMacro, portsMacro string) (r Rule, a
 	}
 	if portsMacro != "" {
 		for i, a := range e.ask(askLimit, e.onPorts(portsMacro)...) {
-			ask[i] = e.variables && a.text == "yes"
+			ask[i] = a.text == "yes"
 			if a.failed() {
 				r.Findings[i].Verdict = Skipped
 				r.Evidence = append(r.Evidence, portsMacro+": "+a.text)

@@ -181,9 +181,6 @@ func (e *examiner) dnsbls() Rule {
 		case "no":
 			setting[i] = e.value("CHECK_SUBMISSION_IP_DNSBLS")
 		}
-		if !e.variables {
-			setting[i] = ""
-		}
 	}
 	helper := filepath.Join(e.Root, "usr/sbin", e.Name+"-connect-check")
 	st, err := os.Stat(helper)
@@ -366,10 +363,6 @@ func (e *examiner) auth() Rule {
 	case !e.inForce(snippetKnown):
 		r.set(ask, Off)
 		r.tell("it needs %s", snippetKnown)
-		return r
-	case !e.variables:
-		r.set(ask, Off)
-		r.tell("it needs %s", snippetVariables)
 		return r
 	case valid.text != "yes":
 		r.set(ask, Skipped)

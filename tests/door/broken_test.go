@@ -360,7 +360,7 @@ func TestBrokenHintsOfUsers(t *testing.T) {
 func TestSnippetsMissing(t *testing.T) {
 	d := open(t, lab.DefaultSuite)
 	for _, name := range []string{
-		"10-acl/11-acl-connect-helper", "10-acl/12-acl-connect-leave", "10-acl/13-acl-connect-command",
+		"10-acl/11-acl-connect-helper", "10-acl/12-acl-connect-leave", "10-acl/13-acl-connect-command", "10-acl/14-acl-connect-state",
 		"10-acl/10-acl-check-connect/15-connect-variables", "10-acl/10-acl-check-connect/20-accept-known",
 		"10-acl/10-acl-check-connect/30-check-symbiosis-db", "10-acl/20-acl-check-helo/30-check-helo-name",
 		"10-acl/30-acl-check-auth/03-check-auth-argument",

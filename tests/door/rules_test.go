@@ -51,6 +51,7 @@ func TestLearnAndOff(t *testing.T) {
 			if got := c.Cmd("EHLO ylmf-pc"); lab.Code(got) != "250" {
 				t.Errorf("EHLO ylmf-pc: %q", got)
 			}
+			c.Cmd("MAIL FROM:<\"a\x01b\"@example.net>")
 			c.Quit()
 			c = d.Connect(innocent4, 587)
 			if got := c.Cmd("EHLO evil) [8.8.8.8]"); lab.Code(got) != "250" {
@@ -80,6 +81,7 @@ func TestLearnAndOff(t *testing.T) {
 			"[6.6.6.6] Warning: would delay: first visit",
 			"connect-acl: would deny: HELO from [193.0.6.139]: bot name",
 			"connect-acl: would deny: HELO from [193.0.6.139]: forged characters",
+			"connect-acl: would deny: command from [193.0.6.139]: forged characters",
 			"connect-acl: would deny: too many failed logins from [5.5.5.5]",
 		} {
 			if !strings.Contains(l, want) {
