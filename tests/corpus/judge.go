@@ -231,11 +231,27 @@ type Old struct{ Name, Text string }
 
 const header = "file = /var/log/exim4/mainlog\nports = 25,465,587\n"
 
-// OldPatterns are the platform's stock pattern and each of the article's.
+// OldPatterns are the platform's stock pattern, each of the article's, nftfw's
+// where they differ, and the forms that the article's author has published for
+// logs with +incoming_interface.
 var OldPatterns = []Old{
 	{"stock: AUTH without TLS", header + `\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.$`},
 	{"article: authenticator failed", header + `authenticator failed for .*\) \[__IP__\]: 535 Incorrect authentication data.*$`},
 	{"article: AUTH not advertised", header + `\[__IP__\] AUTH command used when not advertised.*$`},
 	{"article: history", header + `\[__IP__\] .*Blacklisted: Denied access - history of unwanted activity.*$`},
 	{"article: rate", header + `\[__IP__\] .* Sender deferred.*$`},
+	{"nftfw: AUTH without TLS", header + `\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.*$`},
+	{"nftfw: AUTH not advertised", header + `\[__IP__\].*AUTH command used when not advertised.*$`},
+	{"nftfw: history", header + `\[__IP__\].*Blacklisted: Denied access - history of unwanted activity.*$`},
+	{"nftfw: history, before 0.8", header + `\[__IP__\] rejected.*Blacklisted: Denied access - history of unwanted activity.*$`},
+	{"nftfw: rate", header + `\[__IP__\].* Sender deferred.*$`},
+	{"nftfw: rate, before 0.8", header + `\[__IP__\] temporarily.* Sender deferred.*$`},
+	{"later: AUTH without TLS", header + `\[__IP__\] I=.*rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.*$`},
+	{"later: authenticator failed", header + `authenticator failed for .*\) \[__IP__\] I=.*: 535 Incorrect authentication data.*$`},
+	{"later: AUTH not advertised", header + `\[__IP__\] I=.*AUTH command used when not advertised.*$`},
+	{"later: AUTH not advertised, anywhere", header + `\[__IP__\].*I=.*AUTH command used when not advertised.*$`},
+	{"later: history", header + `\[__IP__\] I=.*Blacklisted: Denied access - history of unwanted activity.*$`},
+	{"later: history, anywhere", header + `\[__IP__\].*I=.*Blacklisted: Denied access - history of unwanted activity.*$`},
+	{"later: rate", header + `\[__IP__\] I=.* Sender deferred.*$`},
+	{"later: rate, anywhere", header + `\[__IP__\].*I=.* Sender deferred.*$`},
 }

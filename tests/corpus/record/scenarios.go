@@ -47,6 +47,11 @@ var payloads = []struct{ name, text string }{
 	{"brackets", `[[]](())[](8.8.8.8)[8.8.8.8]]) [8.8.8.8] (`},
 	{"peer", `x" H=(a) [8.8.8.8]`},
 	{"ipv6", `x) [2001:4860:4860::8888]: 535 Incorrect authentication data (set_id=y`},
+	// With +incoming_interface our own end stands behind the peer, and patterns
+	// were published that ask for it. One text has the words of all of them.
+	{"interface", `x) [8.8.8.8] I=[192.0.2.25]:25: 535 Incorrect authentication data rejected AUTH LOGIN: ` +
+		`SSL or TLS encryption required when authenticating. AUTH command used when not advertised ` +
+		`Blacklisted: Denied access - history of unwanted activity Sender deferred`},
 }
 
 // cut keeps what can stand on one line of SMTP.
