@@ -13,6 +13,7 @@ import (
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/atomicfile"
 	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/internal/patterns/attacks"
 	"symbiosis-connect-acl/internal/platform"
 )
 
@@ -89,31 +90,17 @@ func install(c *cli.Context) error {
 			say("  line %d is commented out, it is %s: %s", s.Line, s.Why, s.Text)
 		}
 	}
-	others(target, ours, say)
-	return nil
-}
-
-// others names the lines of the other pattern files that count what ours count.
-// Those files are the administrator's own affair, so they stay as they are.
-func others(target string, ours []byte, say func(string, ...any)) {
-	paths, err := filepath.Glob(filepath.Join(filepath.Dir(target), "*.patterns"))
-	if err != nil {
-		return
-	}
-	for _, p := range paths {
-		if filepath.Base(p) == filepath.Base(target) {
-			continue
-		}
-		data, err := os.ReadFile(p)
-		if err != nil {
-			continue
-		}
-		if _, superseded, err := patterns.Install(data, ours); err == nil {
-			for _, s := range superseded {
-				say("%s: line %d is %s; comment it out, it counts what ours count: %s", p, s.Line, s.Why, s.Text)
+	if !c.Bool("quiet") {
+		for _, v := range attacks.Live(c.Context, target, ours) {
+			switch {
+			case v.Superseded != "":
+				say("%s: line %d is %s; comment it out, it counts what ours count: %s", v.Path, v.Line, v.Superseded, v.Pattern)
+			case v.Result != attacks.Safe:
+				say("%s", verdict(v))
 			}
 		}
 	}
+	return nil
 }
 
 // write replaces the file. A new one belongs to whom its directory belongs to,

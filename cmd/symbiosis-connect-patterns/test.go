@@ -65,6 +65,9 @@ type (
 const exitFound = 2
 
 func test(c *cli.Context) error {
+	if c.Bool("attacks") {
+		return testAttacks(c)
+	}
 	names := c.Args().Slice()
 	if len(names) == 0 {
 		p, err := platform.Find(c.String("root"))

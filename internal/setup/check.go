@@ -663,15 +663,17 @@ func suspectResolver(health []dnsbl.Health) string {
 	return strings.Join(all, "; ")
 }
 
-// patterns looks at the firewall's pattern file.
+// patterns looks at the firewall's pattern files.
 func (d *doctor) patterns() {
 	const topic = "patterns"
 	if err := d.readWants(); err != nil {
 		d.fail("settings", "mend the file", "%v", err)
 		return
 	}
+	ours, oursErr := os.ReadFile(d.ourPatterns())
 	if !d.wants.patterns {
 		d.ok(topic, "not merged, because %s says so", d.exim.Inside(d.DefaultsFile))
+		d.livePatterns(ours)
 		return
 	}
 	data, err := os.ReadFile(d.patternFile())
@@ -683,11 +685,11 @@ func (d *doctor) patterns() {
 		d.fail(topic, "see that the file can be read", "%v", err)
 		return
 	}
-	ours, err := os.ReadFile(d.ourPatterns())
-	if err != nil {
-		d.fail(topic, "run: apt-get install --reinstall "+d.Package, "%v", err)
+	if oursErr != nil {
+		d.fail(topic, "run: apt-get install --reinstall "+d.Package, "%v", oursErr)
 		return
 	}
+	before := len(d.found)
 	merged, superseded, err := patterns.Install(data, ours)
 	switch {
 	case err != nil:
@@ -696,38 +698,11 @@ func (d *doctor) patterns() {
 		d.warn(topic, d.apply(), "%s:%d is in use beside the pattern of ours that supersedes it: %s", d.patternFile(), superseded[0].Line, superseded[0].Why)
 	case !bytes.Equal(merged, data):
 		d.warn(topic, d.apply(), "%s has an older version of ours", d.patternFile())
-	default:
-		file, err := patterns.Parse(data)
-		if err == nil {
-			err = file.Compile()
-		}
-		if err != nil {
-			d.warn(topic, "mend the line", "%s: %v", d.patternFile(), err)
-			return
-		}
-		if d.otherPatterns(ours) == 0 {
-			d.ok(topic, "installed in %s", d.patternFile())
-		}
 	}
-}
-
-// otherPatterns looks for lines in the other pattern files that count what ours
-// count. The setup tool does not touch those files.
-func (d *doctor) otherPatterns(ours []byte) (found int) {
-	paths, _ := filepath.Glob(filepath.Join(filepath.Dir(d.patternFile()), "*.patterns"))
-	for _, path := range paths {
-		data, err := os.ReadFile(path)
-		if err != nil || path == d.patternFile() {
-			continue
-		}
-		_, superseded, err := patterns.Install(data, ours)
-		if err != nil || len(superseded) == 0 {
-			continue
-		}
-		found++
-		d.warn("patterns", "comment it out", "%s:%d is in use beside ours, which supersedes it: %s", path, superseded[0].Line, superseded[0].Why)
+	d.livePatterns(ours)
+	if len(d.found) == before {
+		d.ok(topic, "installed in %s", d.patternFile())
 	}
-	return found
 }
 
 // clock asks the kernel whether something keeps the clock right: counts and

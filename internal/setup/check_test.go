@@ -277,6 +277,28 @@ func TestCheck(t *testing.T) {
 		{"a superseded pattern in another file", "patterns", WARN, "mine.patterns:3 is in use beside ours", func(t *testing.T) {
 			r.Write("etc/symbiosis/firewall/patterns.d/mine.patterns", "file = /var/log/exim4/mainlog\n\n"+`\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.$`+"\n", 0o644)
 		}},
+		{"an old pattern with I=", "patterns", WARN, "supersedes", func(t *testing.T) {
+			r.Append("etc/symbiosis/firewall/patterns.d/exim4.patterns", `\[__IP__\].*I=.*AUTH command used when not advertised.*$`+"\n")
+		}},
+		{"a pattern of one's own that frames", "patterns", WARN, "this pattern can be used to block others: it takes 8.8.8.8 from a line that", func(t *testing.T) {
+			r.Append("etc/symbiosis/firewall/patterns.d/exim4.patterns", `H=.*\[__IP__\].* rejected RCPT .*relay not permitted$`+"\n")
+		}},
+		{"one in another file", "patterns", WARN, "mine.patterns:2: this pattern can be used to block others", func(t *testing.T) {
+			r.Write("etc/symbiosis/firewall/patterns.d/mine.patterns", "file = /var/log/exim4/mainlog\n"+`dropped.*\[__IP__\].*$`+"\n", 0o644)
+		}},
+		{"one that is live although ours are not wanted", "patterns", WARN, "this pattern can be used to block others", func(t *testing.T) {
+			r.Write("etc/default/symbiosis-connect-acl", "CONNECT_ACL_PATTERNS=no\n", 0o644)
+			r.Append("etc/symbiosis/firewall/patterns.d/exim4.patterns", `\[__IP__\] AUTH command used when not advertised.*$`+"\n")
+		}},
+		{"a pattern that only Ruby knows", "patterns", WARN, "mine.patterns:2: could not be tried", func(t *testing.T) {
+			r.Write("etc/symbiosis/firewall/patterns.d/mine.patterns", "file = /var/log/exim4/mainlog\n"+`(?~x)\[__IP__\]$`+"\n", 0o644)
+		}},
+		{"a slow pattern", "patterns", WARN, "mine.patterns:2: not finished", func(t *testing.T) {
+			r.Write("etc/symbiosis/firewall/patterns.d/mine.patterns", "file = /var/log/exim4/mainlog\n"+`(?<!y)(?:H|.+)+z\[__IP__\]$`+"\n", 0o644)
+		}},
+		{"a pipe among the pattern files", "patterns", WARN, "pipe.patterns could not be tried: not a regular file", func(t *testing.T) {
+			must(t, syscall.Mkfifo(r.Path("etc/symbiosis/firewall/patterns.d/pipe.patterns"), 0o644))
+		}},
 		{"no cron job", "cron", WARN, "not there", func(t *testing.T) { must(t, os.Remove(r.Path("etc/cron.d/symbiosis-connect-acl"))) }},
 		{"no cron", "cron", WARN, "no cron is installed", noCron},
 		{"a bad setting", "settings", FAIL, "write yes or no", func(t *testing.T) {

@@ -35,6 +35,10 @@ func TestOurPatternsAreSafe(t *testing.T) {
 // pattern what is wrong. Nothing in the folder keeps it waiting.
 func TestLive(t *testing.T) {
 	const log = "/var/log/exim4/mainlog"
+	ours, err := os.ReadFile("../../../patterns.d/exim4.patterns")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	main := filepath.Join(dir, "exim4.patterns")
 	frames := `\[__IP__\].*AUTH command used when not advertised.*$`
@@ -63,13 +67,16 @@ func TestLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, v := range Live(context.Background(), main, log) {
+	for _, v := range Live(context.Background(), main, ours) {
 		got = append(got, strings.Join([]string{filepath.Base(v.Path), v.Pattern, string(v.Result)}, " "))
 		if v.Result == Frames && (v.Line == 0 || !strings.Contains(v.Attack.Text, v.Taken) || strings.Contains(v.String(), "\n")) {
 			t.Errorf("%+v: %s", v, v)
 		}
 		if (v.Result == NotTried || v.Result == Unfinished) && v.Reason == "" {
 			t.Errorf("no reason: %+v", v)
+		}
+		if (v.Superseded != "") != (v.Pattern == frames) {
+			t.Errorf("superseded %q: %+v", v.Superseded, v)
 		}
 	}
 	want := []string{
@@ -94,7 +101,7 @@ func TestLive(t *testing.T) {
 	// No time left is said, too.
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	for _, v := range Live(ctx, main, log) {
+	for _, v := range Live(ctx, main, ours) {
 		if v.Pattern != "" && v.Result != Unfinished {
 			t.Errorf("without time: %+v", v)
 		}

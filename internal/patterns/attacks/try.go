@@ -49,6 +49,10 @@ type Verdict struct {
 	Taken   string // with Frames: the address that it takes
 	Attack  Line   // from this line
 	Reason  string // with NotTried and Unfinished
+
+	// Superseded says why ours take the place of this pattern, which is in use
+	// beside them; "" where they do not. Set by Live.
+	Superseded string
 }
 
 // String says in one line what is wrong, without the file and the pattern.
@@ -64,22 +68,41 @@ func (v Verdict) String() string {
 	return "takes no wrong address from any attack"
 }
 
-// Live tries every pattern that the firewall applies to log: those of main and
-// of the other *.patterns beside it that name the same log. It ends within
-// Limit.
-func Live(ctx context.Context, main, log string) []Verdict {
+// Live tries every pattern that the firewall applies to Exim's log: those of
+// main, the platform's exim4.patterns, and of the other *.patterns beside it
+// that name the same log. ours is our pattern file. Live ends within Limit.
+func Live(ctx context.Context, main string, ours []byte) []Verdict {
 	ctx, cancel := context.WithTimeout(ctx, Limit)
 	defer cancel()
+	log := ""
+	if own, err := patterns.Parse(ours); err == nil {
+		log = own.Log
+	}
+	if _, f, err := read(main); err == nil && f.Log != "" {
+		log = f.Log
+	}
 	paths, _ := filepath.Glob(filepath.Join(filepath.Dir(main), "*.patterns"))
 	var all []Verdict
 	for _, path := range paths {
-		f, err := read(path)
+		data, f, err := read(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
+			continue
 		case err != nil:
 			all = append(all, Verdict{Path: path, Result: NotTried, Reason: err.Error()})
-		case names(f.Log, log):
-			all = append(all, try(ctx, path, f)...)
+			continue
+		case !names(f.Log, log):
+			continue
+		}
+		why := map[int]string{}
+		if _, superseded, err := patterns.Install(data, ours); err == nil {
+			for _, s := range superseded {
+				why[s.Line] = s.Why
+			}
+		}
+		for _, v := range try(ctx, path, f) {
+			v.Superseded = why[v.Line]
+			all = append(all, v)
 		}
 	}
 	return all
@@ -90,7 +113,7 @@ func Live(ctx context.Context, main, log string) []Verdict {
 func File(ctx context.Context, path string) ([]Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, Limit)
 	defer cancel()
-	f, err := read(path)
+	_, f, err := read(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -98,27 +121,28 @@ func File(ctx context.Context, path string) ([]Verdict, error) {
 }
 
 // read waits for nobody: the folder is not root's, and a pipe may lie in it.
-func read(path string) (*patterns.File, error) {
+func read(path string) ([]byte, *patterns.File, error) {
 	in, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, bare(err)
+		return nil, nil, bare(err)
 	}
 	defer in.Close()
 	st, err := in.Stat()
 	if err != nil {
-		return nil, bare(err)
+		return nil, nil, bare(err)
 	}
 	if !st.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
+		return nil, nil, errors.New("not a regular file")
 	}
 	data, err := io.ReadAll(io.LimitReader(in, largestFile+1))
 	if err != nil {
-		return nil, bare(err)
+		return nil, nil, bare(err)
 	}
 	if len(data) > largestFile {
-		return nil, errors.New("more than 1 MiB: this is not a pattern file")
+		return nil, nil, errors.New("more than 1 MiB: this is not a pattern file")
 	}
-	return patterns.Parse(data)
+	f, err := patterns.Parse(data)
+	return data, f, err
 }
 
 // bare leaves out the path, which the caller names.
