@@ -116,6 +116,7 @@ load: deps-test deb ## maintenance of ten million rows under load
 .PHONY: corpus
 corpus: deps-test ## the log corpus, recorded again from real Exims
 	go run ./tests/corpus/record -o tests/corpus/corpus.tsv
+	go generate ./internal/patterns/attacks
 	go test ./tests/corpus -run 'PatternFile|Table' -update
 
 .PHONY: lint

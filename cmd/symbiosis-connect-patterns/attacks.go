@@ -81,7 +81,7 @@ func testAttacks(c *cli.Context) error {
 // verdict says what is wrong with a pattern, where it stands and what to do.
 func verdict(v attacks.Verdict) string {
 	if v.Line == 0 {
-		return fmt.Sprintf("%s %s", v.Path, v)
+		return fmt.Sprintf("%s %s", attacks.Printable(v.Path), v)
 	}
-	return fmt.Sprintf("%s: line %d: %s\n  comment it out, or mend it: %s", v.Path, v.Line, v, printable(v.Pattern))
+	return fmt.Sprintf("%s: line %d: %s\n  comment it out, or mend it: %s", attacks.Printable(v.Path), v.Line, v, attacks.Printable(v.Pattern))
 }

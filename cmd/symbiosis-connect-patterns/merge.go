@@ -94,7 +94,7 @@ func install(c *cli.Context) error {
 		for _, v := range attacks.Live(c.Context, target, ours) {
 			switch {
 			case v.Superseded != "":
-				say("%s: line %d is %s; comment it out, it counts what ours count: %s", v.Path, v.Line, v.Superseded, v.Pattern)
+				say("%s: line %d is %s; comment it out: %s", attacks.Printable(v.Path), v.Line, v.Superseded, attacks.Printable(v.Pattern))
 			case v.Result != attacks.Safe:
 				say("%s", verdict(v))
 			}

@@ -51,6 +51,7 @@ func TestLive(t *testing.T) {
 		`(?<=H=\(a\) )\[__IP__\]`+"\n"+
 		`H=\(a\) \[(__IP__)\] AUTH .*$`+"\n"+
 		`([0-9]+)$`+"\n"+ // takes no address
+		"(\x1b(31m__IP__\n"+
 		nested+"\n")
 	write(t, filepath.Join(dir, "other.patterns"), "file = /var/log/auth.log\n"+frames+"\n")
 	write(t, filepath.Join(dir, "none.patterns"), frames+"\n")
@@ -72,6 +73,9 @@ func TestLive(t *testing.T) {
 		if v.Result == Frames && (v.Line == 0 || !strings.Contains(v.Attack.Text, v.Taken) || strings.Contains(v.String(), "\n")) {
 			t.Errorf("%+v: %s", v, v)
 		}
+		if strings.ContainsAny(v.String(), "\x1b\n") {
+			t.Errorf("a terminal would obey %q", v)
+		}
 		if (v.Result == NotTried || v.Result == Unfinished) && v.Reason == "" {
 			t.Errorf("no reason: %+v", v)
 		}
@@ -89,6 +93,7 @@ func TestLive(t *testing.T) {
 		`mine.patterns (?<=H=\(a\) )\[__IP__\] frames`,
 		`mine.patterns H=\(a\) \[(__IP__)\] AUTH .*$ frames`,
 		`mine.patterns ([0-9]+)$ safe`,
+		"mine.patterns (\x1b(31m__IP__ not tried",
 		"mine.patterns " + nested + " not tried",
 		"nul.patterns  not tried",
 		"pipe.patterns  not tried",

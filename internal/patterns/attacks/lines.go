@@ -32,14 +32,19 @@ type Line struct {
 // String gives the line as a terminal may show it, cut where it is long.
 func (l Line) String() string {
 	const most = 400
+	if len(l.Text) > most {
+		return Printable(l.Text[:most]) + "..."
+	}
+	return Printable(l.Text)
+}
+
+// Printable gives a text of somebody else's as a terminal may show it.
+func Printable(s string) string {
 	var b strings.Builder
-	for i, c := range []byte(l.Text) {
-		switch {
-		case i == most:
-			return b.String() + "..."
-		case c < ' ' || c >= 0x7f:
+	for _, c := range []byte(s) {
+		if c < ' ' || c >= 0x7f {
 			fmt.Fprintf(&b, "\\x%02x", c)
-		default:
+		} else {
 			b.WriteByte(c)
 		}
 	}

@@ -61,9 +61,9 @@ func (v Verdict) String() string {
 	case Frames:
 		return fmt.Sprintf("this pattern can be used to block others: it takes %s from a line that %s has caused: %s", v.Taken, v.Attack.Peer, v.Attack)
 	case NotTried:
-		return "could not be tried: " + v.Reason
+		return "could not be tried: " + Printable(v.Reason)
 	case Unfinished:
-		return "not finished: " + v.Reason
+		return "not finished: " + Printable(v.Reason)
 	}
 	return "takes no wrong address from any attack"
 }
