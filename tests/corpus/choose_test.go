@@ -2,12 +2,31 @@ package corpus
 
 import (
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/patterns/attacks"
 )
+
+// Installing ours comments each of the old patterns out; removing ours puts it
+// back byte for byte.
+func TestOldPatternsAreSuperseded(t *testing.T) {
+	ours, err := os.ReadFile("../../patterns.d/exim4.patterns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, old := range OldPatterns {
+		merged, superseded, err := patterns.Install([]byte(old.Text), ours)
+		if err != nil || len(superseded) != 1 {
+			t.Errorf("%s: superseded %v, error %v", old.Name, superseded, err)
+		}
+		if back, _, err := patterns.Remove(merged); err != nil || string(back) != old.Text {
+			t.Errorf("%s: came back as %q, error %v", old.Name, back, err)
+		}
+	}
+}
 
 // What ships is chosen from the corpus as it is now.
 func TestAttacksAreChosen(t *testing.T) {
