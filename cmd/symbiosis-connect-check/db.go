@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -38,8 +37,6 @@ func dbCommand() *cli.Command {
 // other call prints a number and succeeds: Exim puts what is printed into a
 // comparison, and an error there would turn every host away.
 func runDB(args []string) (code int, done bool) {
-	// The process is gone before a collection could pay.
-	debug.SetGCPercent(-1)
 	var database, addr, root string
 	var verbose bool
 	var problem error
