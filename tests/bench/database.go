@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,6 +61,15 @@ func (w watched) peak(b *bench) (n int64) {
 	_, err = fmt.Sscan(string(text), &n)
 	b.must(err)
 	return n << 10
+}
+
+// shrunk fails when a task has left all rows as they were.
+func (b *bench) shrunk(path string, rows int) {
+	out, err := exec.Command("sqlite3", "-readonly", path, "SELECT count(*) FROM blacklist").Output()
+	b.must(err)
+	if n, err := strconv.Atoi(strings.TrimSpace(string(out))); err != nil || n < 1 || n >= rows {
+		b.Fatalf("of %d rows %s are left: nothing was maintained (%v)", rows, out, err)
+	}
 }
 
 func database(b *bench) string {
@@ -117,6 +127,7 @@ INSERT INTO blacklist SELECT ip, t, c FROM days ORDER BY t;
 				at := time.Since(begin)
 				var r blacklist.Result
 				b.must(json.Unmarshal(out, &r))
+				b.shrunk(work, rows)
 				at -= r.Paused
 				paused += r.Paused / time.Duration(rounds)
 				ourMemory = max(ourMemory, ours.peak(b))
@@ -133,6 +144,7 @@ INSERT INTO blacklist SELECT ip, t, c FROM days ORDER BY t;
 				_, err = theirs.Output()
 				b.must(err)
 				took := time.Since(begin)
+				b.shrunk(work, rows)
 				theirMemory = max(theirMemory, theirs.peak(b))
 				ratio = append(ratio, float64(took)/float64(at))
 				speed = append(speed, float64(rows)/at.Seconds())

@@ -156,6 +156,13 @@ func dnsLists(b *bench) string {
 		}
 		var helper, native, through []time.Duration
 		var ratio spread
+		questions := func(s *server) (all []int) {
+			for _, z := range zones {
+				all = append(all, s.dns.Questions(z))
+			}
+			return all
+		}
+		before := map[*server][]int{theirs: questions(theirs), ours: questions(ours)}
 		for range c.rounds {
 			var one time.Duration
 			b.must(lab.Enter(ours.Net.Server, func() (err error) {
@@ -176,10 +183,23 @@ func dnsLists(b *bench) string {
 			through, native = append(through, o-ideal), append(native, n)
 			ratio = append(ratio, float64(n)/float64(o))
 		}
+		// Our helper asks twice in a round, once by itself and once for Exim.
+		for s, least := range map[*server]int{theirs: c.rounds, ours: 2 * c.rounds} {
+			for i, n := range questions(s) {
+				if n -= before[s][i]; n < least {
+					b.Fatalf("%s: %s was asked %d times; want %d", s.name, zones[i], n, least)
+				}
+			}
+		}
 		what := ms(c.delay)
 		if c.silent {
 			what += ", one is silent"
+			if len(ours.skips()) != c.rounds {
+				b.Fatalf("%s: the silent list was not waited for each time\n%s", ours.name, ours.Log())
+			}
 		}
+		theirs.asked(b)
+		ours.asked(b)
 		t.row(what, ms(ideal), ms(median(helper)), ms(median(through)), ms(median(native)), ratio.String())
 		b.Logf("%s: ours %v over the ideal, dnslists %v", what, median(slices.Clone(through)), median(slices.Clone(native)))
 	}
