@@ -21,7 +21,7 @@ import (
 var Platforms = []string{"symbiosis", "sympl"}
 
 // ingredients are the parts of the source tree that end up in the packages.
-var ingredients = []string{"Makefile", "cmd", "debian", "docs/man", "go.mod", "go.sum", "internal", "nfpm.yaml", "patterns.d", "symbiosis.d"}
+var ingredients = []string{"Makefile", "cmd", "debian", "docs/man", "go.mod", "go.sum", "internal", "nfpm.yaml", "patterns.d", "symbiosis.d", "tools"}
 
 var (
 	mu    sync.Mutex
