@@ -174,6 +174,9 @@ func CopySource(t testing.TB, from, to string) {
 		}
 		switch rel {
 		case ".git", "build", "dist":
+			if !d.IsDir() {
+				return nil // a worktree's .git is a file
+			}
 			return fs.SkipDir
 		}
 		switch {
