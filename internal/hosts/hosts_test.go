@@ -1,6 +1,7 @@
 package hosts
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -116,9 +117,16 @@ func TestLinksLeadRootNowhere(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %v", name, exists), func(t *testing.T) {
 				path := place(t)
 				visit(t, path, "192.0.2.1", 5)
+				// Root's own database of this very kind: what could be most easily
+				// written to, or put in the place of the other.
 				secret := filepath.Join(t.TempDir(), "secret")
+				var before []byte
 				if exists {
-					must(t, os.WriteFile(secret, []byte("root's"), 0o600))
+					must(t, begin(t.Context(), secret, time.Unix(77, 0)))
+					must(t, os.Chmod(secret, 0o600))
+					var err error
+					before, err = os.ReadFile(secret)
+					must(t, err)
 				}
 				link := filepath.Join(filepath.Dir(path), name)
 				os.Remove(link)
@@ -131,9 +139,18 @@ func TestLinksLeadRootNowhere(t *testing.T) {
 				})
 				Replace(t.Context(), path)
 				Create(t.Context(), path, owner, owner, false)
-				if b, err := os.ReadFile(secret); exists && string(b) != "root's" || !exists && !errors.Is(err, fs.ErrNotExist) {
-					t.Errorf("root was led out of the directory: %q %v", b, err)
+				if b, err := os.ReadFile(secret); exists && !bytes.Equal(b, before) || !exists && !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("root was led out of the directory (%v)", err)
 				}
+				if all, _ := filepath.Glob(secret + "-*"); len(all) > 0 {
+					t.Errorf("root made %v", all)
+				}
+				With(path, func(d *DB) error {
+					if lost, err := d.Lost(t.Context()); lost.Unix() == 77 {
+						t.Errorf("what is root's was given away (%v)", err)
+					}
+					return nil
+				})
 			})
 		}
 	}
