@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -22,9 +23,8 @@ func Export(ctx context.Context, path string, do func(Row) error) error {
 	const step = 20_000
 	for next := int64(-1 << 63); ; {
 		var part []Row
-		last := next
-		err := withoutLocks(ctx, path, func(db *sql.DB) error {
-			part, last = part[:0], next
+		_, err := unlocked(ctx, path, func(db *sql.DB) error {
+			part = part[:0]
 			if s, err := schemaOf(ctx, db); err != nil {
 				return err
 			} else if s != SchemaSymbiosis {
@@ -37,11 +37,10 @@ func Export(ctx context.Context, path string, do func(Row) error) error {
 			}
 			defer rows.Close()
 			for rows.Next() {
-				r, rowid, err := scanRow(rows)
+				r, err := scanRow(rows)
 				if err != nil {
 					return err
 				}
-				last = rowid
 				part = append(part, r)
 			}
 			return rows.Err()
@@ -54,10 +53,10 @@ func Export(ctx context.Context, path string, do func(Row) error) error {
 				return err
 			}
 		}
-		if len(part) < step || last == 1<<63-1 {
+		if len(part) < step || part[len(part)-1].rowid == 1<<63-1 {
 			return nil
 		}
-		next = last + 1
+		next = part[len(part)-1].rowid + 1
 	}
 }
 
@@ -218,5 +217,9 @@ func newRow(ip string, timestamp, count int64) (Row, error) {
 		return Row{}, err
 	}
 	r := Row{IP: k.String(), Timestamp: timestamp, Count: count}
+	// A network inside a host's, as Sympl's firewall stores it, stays that.
+	if p, err := netip.ParsePrefix(ip); err == nil && k.Is6() && p.Masked().String() == ip {
+		r.IP = ip
+	}
 	return r, r.check()
 }

@@ -7,8 +7,9 @@ import (
 	"symbiosis-connect-acl/internal/address"
 )
 
-// A History is what the firewall has counted against one host.
-type History struct {
+// A History is what the firewall has counted against one host. It is a
+// blacklist.Sum by another name, so that a million of them need not be copied.
+type History = struct {
 	Count int64
 	Last  int64 // seconds since 1970
 }

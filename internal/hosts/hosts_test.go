@@ -418,13 +418,13 @@ func TestManyAtOnce(t *testing.T) {
 
 func TestLock(t *testing.T) {
 	path := place(t)
-	unlock, err := Lock(path)
+	unlock, err := Lock(t.Context(), path, 0)
 	must(t, err)
-	if _, err := Lock(path); !errors.Is(err, ErrRunning) {
+	if _, err := Lock(t.Context(), path, 0); !errors.Is(err, ErrRunning) {
 		t.Errorf("twice: %v", err)
 	}
 	unlock()
-	unlock, err = Lock(path)
+	unlock, err = Lock(t.Context(), path, 0)
 	must(t, err)
 	unlock()
 }

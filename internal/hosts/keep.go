@@ -298,20 +298,32 @@ func (d *DB) Prune(ctx context.Context, before time.Time) (n int64, err error) {
 	return n, nil
 }
 
-// Lock keeps other runs of root's tools away from the database, or returns
-// ErrRunning. It ends with the process.
-func Lock(path string) (unlock func(), err error) {
-	dir := filepath.Dir(path)
-	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+// Lock keeps other runs of root's tools away from the database. It waits for
+// another one as long as that, and returns ErrRunning then. It ends with the
+// process.
+func Lock(ctx context.Context, path string, wait time.Duration) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Dir(path), os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s: %w", path, ErrRunning)
+	for begin := time.Now(); ; {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { f.Close() }, nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			err = fmt.Errorf("lock %s: %w", filepath.Dir(path), err)
+		case time.Since(begin) >= wait:
+			err = fmt.Errorf("%s: %w", path, ErrRunning)
+		default:
+			select {
+			case <-ctx.Done():
+				err = ctx.Err()
+			case <-time.After(100 * time.Millisecond):
+				continue
+			}
 		}
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
+		f.Close()
+		return nil, err
 	}
-	return func() { f.Close() }, nil
 }
