@@ -21,6 +21,8 @@ import (
 	"symbiosis-connect-acl/internal/atomicfile"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/firewall"
+	"symbiosis-connect-acl/internal/history"
+	"symbiosis-connect-acl/internal/hosts"
 )
 
 func editing() []*cli.Command {
@@ -41,7 +43,7 @@ goes is saved first, and the command that brings it back is printed.`,
 		},
 		{
 			Name: "restore", Usage: "bring back what delete saved", ArgsUsage: "FILE",
-			Description: "Rows that the database has already, each or summed up by day, are left out, so that it can be run twice.",
+			Description: "Rows that the database has already are left out, so that it can be run twice.",
 			Flags:       []cli.Flag{dryRun},
 			Action:      importRows,
 		},
@@ -64,7 +66,7 @@ goes is saved first, and the command that brings it back is printed.`,
 		},
 		{
 			Name: "import", Usage: "add rows as export writes them, JSON or CSV; - reads standard input", ArgsUsage: "FILE",
-			Description: "All of the file is checked before anything is stored. Rows that the database has already, each or summed up by day, are left out.",
+			Description: "All of the file is checked before anything is stored. Rows that the database has already are left out.",
 			Flags:       []cli.Flag{dryRun},
 			Action:      importRows,
 		},
@@ -98,29 +100,32 @@ func deleteHosts(c *cli.Context) error {
 			return err
 		}
 	}
-	ips := make([]string, len(keys))
-	for i, k := range keys {
-		ips[i] = k.String()
-	}
 	var rows []blacklist.Row
-	if len(ips) > 0 {
-		if rows, err = blacklist.Rows(c.Context, p.database, ips); err != nil {
+	if len(keys) > 0 {
+		if rows, err = blacklist.Rows(c.Context, p.database, keys...); err != nil {
 			return err
 		}
+	}
+	against, err := heldAgainst(c.Context, p, keys)
+	if err != nil {
+		return err
 	}
 	var files []address.Key
 	if c.Bool("firewall") {
 		files = automatic(p, keys)
 	}
-	if len(rows) == 0 && len(files) == 0 {
+	if len(rows) == 0 && len(files) == 0 && len(against) == 0 {
 		if len(keys) == 0 && c.Bool("dnsbl-listed") {
 			fmt.Println("nothing to delete: the lists deny none of the hosts")
 		} else {
-			fmt.Println("nothing to delete: the database has none of these hosts")
+			fmt.Println("nothing to delete: nothing is held against these hosts")
 		}
 		return nil
 	}
 	describe(rows, files)
+	if len(against) > 0 {
+		fmt.Printf("to forget in hosts.db: the history and failed logins of %s\n", plural(len(against), "host"))
+	}
 	if c.Bool("dry-run") {
 		return nil
 	}
@@ -162,6 +167,16 @@ func deleteHosts(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+	if len(against) > 0 {
+		var n int64
+		if err := hosts.With(p.hosts, func(d *hosts.DB) (err error) {
+			n, err = d.Forget(c.Context, against)
+			return err
+		}); err != nil {
+			return err
+		}
+		fmt.Printf("hosts.db has forgotten what was against %s\n", plural(n, "host"))
 	}
 	for _, k := range files {
 		removed, err := firewall.RemoveAutomatic(filepath.Join(p.platform.FirewallDir, "blacklist.d"), k)
@@ -220,6 +235,30 @@ func chosen(c *cli.Context, p place) ([]address.Key, error) {
 		keys = denied
 	}
 	return keys, nil
+}
+
+// heldAgainst gives those of the hosts that have something against them in
+// hosts.db.
+func heldAgainst(ctx context.Context, p place, keys []address.Key) (found []address.Key, err error) {
+	if p.hosts == "" || len(keys) == 0 {
+		return nil, nil
+	}
+	err = hosts.With(p.hosts, func(d *hosts.DB) error {
+		for _, k := range keys {
+			r, err := d.Get(ctx, k)
+			if err != nil {
+				return err
+			}
+			if r.History != 0 || r.Failures != 0 || !r.Refused.IsZero() {
+				found = append(found, k)
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return found, err
 }
 
 // automatic gives those of the hosts that have an automatic firewall file.
@@ -362,6 +401,12 @@ func add(c *cli.Context) error {
 	if err := blacklist.Add(c.Context, p.database, k, n, at); err != nil {
 		return err
 	}
+	if p.hosts != "" {
+		err := hosts.With(p.hosts, func(d *hosts.DB) error { return d.AddHistory(c.Context, k, n, at) })
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	fmt.Printf("added a report about %s with count %d\n", k, n)
 	return nil
 }
@@ -425,5 +470,12 @@ func importRows(c *cli.Context) error {
 		return err
 	}
 	fmt.Printf("stored %s, %d were there already\n", plural(n, "row"), int64(len(rows))-n)
+	if p.hosts == "" || !exists(filepath.Dir(p.hosts)) {
+		return nil
+	}
+	// Cron does it within the minute, if it is at it now.
+	if _, err := history.Sync(c.Context, p.hosts, p.sources); err != nil && !errors.Is(err, hosts.ErrRunning) {
+		return err
+	}
 	return nil
 }

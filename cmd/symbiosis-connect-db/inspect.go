@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,6 +22,7 @@ import (
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/firewall"
+	"symbiosis-connect-acl/internal/hosts"
 )
 
 // defaultThreshold is that of the connect check as it is shipped.
@@ -34,9 +37,8 @@ func inspection() []*cli.Command {
 			Description: `DENIED says whether the host's count is above the threshold of the connect
 check: yes or no, and learn or off where it is but the check is in that state.
 FIREWALL says whether the host is in blacklist.d now: by the administrator or
-by the scan (auto), and for which ports. FIRST is a day, because compaction
-keeps days; REPORTS are the scans that met the host, a compacted day counting
-once.`,
+by the scan (auto), and for which ports. REPORTS are the scans that met the
+host.`,
 			Flags: append([]cli.Flag{
 				&cli.Int64Flag{Name: "min-count", Usage: "only hosts with at least this `COUNT`"},
 				&cli.StringFlag{Name: "since", Usage: "only hosts seen last at or after `TIME`: 2026-03-15, 2026-03-15T12:00:00Z, or 7d, 24h ago"},
@@ -62,7 +64,7 @@ once.`,
 			Action: show,
 		},
 		{
-			Name: "stats", Usage: "show the size and growth of the database, and how long Exim's lookup takes",
+			Name: "stats", Usage: "show the size and growth of both databases",
 			Flags:  []cli.Flag{&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: text or json"}},
 			Action: stats,
 		},
@@ -461,6 +463,9 @@ func show(c *cli.Context) error {
 		if err := v.read(c.Context, p.database, schema); err != nil {
 			return err
 		}
+		if v.row, err = rowOf(c.Context, p, k); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", name(), err)
+		}
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
@@ -487,7 +492,8 @@ func parseKeys(args []string) ([]address.Key, error) {
 type view struct {
 	key          address.Key
 	host         blacklist.Host
-	known        bool             // the database has it
+	known        bool             // the firewall's database has it
+	row          *hosts.Row       // nil where there is no hosts.db
 	days         map[string]int64 // counts by day; nil where the database keeps only a sum
 	lastDay      int64            // count of the last 24 hours
 	black, white firewall.Entries
@@ -507,7 +513,7 @@ func (v *view) read(ctx context.Context, database string, schema blacklist.Schem
 		}
 		return err
 	}
-	rows, err := blacklist.History(ctx, database, v.key)
+	rows, err := blacklist.Rows(ctx, database, v.key)
 	if err != nil || len(rows) == 0 {
 		return err
 	}
@@ -541,8 +547,13 @@ func (v *view) write(w io.Writer) {
 		field("first", "%s", h.First.Format(time.DateOnly))
 		field("last", "%s UTC", h.Last.Format("2006-01-02 15:04:05"))
 	}
-	above := fmt.Sprintf("%d is above the threshold of %d", h.Count, v.judge.threshold)
-	switch v.judge.denies(h.Count) {
+	count := h.Count
+	if v.row != nil {
+		count = v.row.History
+		v.writeRow(field)
+	}
+	above := fmt.Sprintf("%d is above the threshold of %d", count, v.judge.threshold)
+	switch v.judge.denies(count) {
 	case "yes":
 		field("connect", "denied: %s", above)
 	case "learn":
@@ -550,7 +561,7 @@ func (v *view) write(w io.Writer) {
 	case "off":
 		field("connect", "not denied, because the history check is off: %s", above)
 	default:
-		field("connect", "not denied for its history: %d is not above the threshold of %d", h.Count, v.judge.threshold)
+		field("connect", "not denied for its history: %d is not above the threshold of %d", count, v.judge.threshold)
 	}
 	if text := newRecord(h, v.black, v.judge).firewallText(); text != "" {
 		field("firewall", "blocked: %s", text)
@@ -571,6 +582,55 @@ func (v *view) write(w io.Writer) {
 		field("DNS lists", "%s", text)
 	}
 	chart(w, v.days, v.columns)
+}
+
+// writeRow says in words what Exim knows of the host.
+func (v *view) writeRow(field func(name, format string, args ...any)) {
+	r := *v.row
+	at := func(t time.Time) string { return t.Format("2006-01-02 15:04") + " UTC" }
+	if !r.Known() {
+		field("Exim", "knows nothing of it: a stranger")
+		return
+	}
+	if r.History != v.host.Count {
+		field("Exim", "has the history %d; the firewall's count comes over within a minute", r.History)
+	}
+	if !r.Last.IsZero() {
+		field("here", "first %s, last %s", at(r.First), at(r.Last))
+	}
+	for _, fact := range []struct {
+		name, text string
+		at         time.Time
+	}{
+		{"logged in", "last %s", r.Login}, {"delivered", "last %s", r.Delivered},
+		{"greeted", "waited for its greeting, last %s", r.Greeted}, {"lists", "had nothing against it at %s", r.ListsPassed},
+		{"refused", "last %s", r.Refused},
+	} {
+		if !fact.at.IsZero() {
+			field(fact.name, fact.text, at(fact.at))
+		}
+	}
+	if r.Failures > 0 {
+		field("failures", "%s since %s", plural(r.Failures, "failed login"), at(r.FailuresSince))
+	}
+}
+
+// rowOf gives the row of hosts.db, nil where there is none.
+func rowOf(ctx context.Context, p place, key address.Key) (*hosts.Row, error) {
+	if p.hosts == "" {
+		return nil, nil
+	}
+	var r hosts.Row
+	err := hosts.With(p.hosts, func(d *hosts.DB) (err error) {
+		r, err = d.Get(ctx, key)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	return &r, nil
 }
 
 // chart draws a bar for each day with offences, and says how many days without
@@ -621,25 +681,38 @@ func stats(c *cli.Context) error {
 	if s.Worst == nil {
 		s.Worst = []blacklist.Network{} // an array for a program that reads the JSON
 	}
+	all := struct {
+		blacklist.Stats
+		Hosts *hosts.Stats `json:"hosts"` // null where there is no hosts.db
+	}{Stats: s}
+	if all.Hosts, err = hostsStats(c.Context, p); err != nil {
+		return err
+	}
 	if format == "json" {
-		return writeJSON(os.Stdout, s)
+		return writeJSON(os.Stdout, all)
 	}
 	field := func(name, format string, args ...any) { fmt.Printf("%-18s%s\n", name, fmt.Sprintf(format, args...)) }
-	field("database", "%s", s.Path)
+	field("firewall", "%s", s.Path)
 	field("layout", "%s", s.Schema)
 	field("rows", "%d", s.Rows)
-	field("addresses", "%d", s.Addresses)
+	field("hosts", "%d", s.Addresses)
+	if s.Alien > 0 {
+		field("", "%s not about a host", plural(s.Alien, "row"))
+	}
 	field("size", "%s, of which %s free", size(s.Bytes), size(s.FreeBytes))
 	if s.Rows > 0 {
 		field("growth", "%.0f rows and %s a day", s.RowsPerDay, size(int64(s.BytesPDay)))
 		field("oldest row", "%s UTC", s.Oldest.Format("2006-01-02 15:04:05"))
 		field("newest row", "%s UTC", s.Newest.Format("2006-01-02 15:04:05"))
 	}
-	index := "index search"
-	if !s.Indexed {
-		index = "reads the whole table; make the index with: " + name() + " index"
+	if h := all.Hosts; h != nil {
+		field("Exim asks", "%s", h.Path)
+		field("hosts", "%d, of which %d with a history, %d with a login within a month", h.Hosts, h.History, h.Logins)
+		field("size", "%s", size(h.Bytes))
+		if !h.Lost.IsZero() {
+			field("begun anew", "%s UTC, after a loss", h.Lost.Format("2006-01-02 15:04:05"))
+		}
 	}
-	field("Exim's lookup", "median %s, worst %s of %d (%s)", s.Median.Round(time.Microsecond), s.Slowest.Round(time.Microsecond), s.Lookups, index)
 	if len(s.Worst) > 0 {
 		fmt.Println("worst networks")
 		for _, n := range s.Worst {
@@ -647,4 +720,31 @@ func stats(c *cli.Context) error {
 		}
 	}
 	return nil
+}
+
+// hostsStats gives those of hosts.db, nil where there is none.
+func hostsStats(ctx context.Context, p place) (*hosts.Stats, error) {
+	if p.hosts == "" {
+		return nil, nil
+	}
+	var s hosts.Stats
+	err := hosts.With(p.hosts, func(d *hosts.DB) (err error) {
+		s, err = d.Stats(ctx, time.Now())
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return &s, err
+}
+
+// size spells a number of bytes for people.
+func size(n int64) string {
+	switch {
+	case n >= 10<<20:
+		return fmt.Sprintf("%d MB", n>>20)
+	case n >= 10<<10:
+		return fmt.Sprintf("%d kB", n>>10)
+	}
+	return fmt.Sprintf("%d bytes", n)
 }

@@ -1,5 +1,5 @@
-// Command symbiosis-connect-db keeps the firewall's count database small and
-// fast, and shows and changes what is in it.
+// Command symbiosis-connect-db brings the firewall's counts over to the database
+// that Exim asks, keeps both in shape, and shows and changes what is in them.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/settings"
 )
@@ -52,8 +53,8 @@ func run(ctx context.Context, args []string) int {
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, blacklist.ErrCorrupt):
-		fmt.Fprintf(os.Stderr, "%s: nothing was changed. \"%s recover\" saves what can be read into a new file and keeps the damaged one.\n",
-			name(), name())
+		fmt.Fprintf(os.Stderr, "%s: hosts are judged by the last good history meanwhile. To save what can be read, between two scans of the firewall:\n  %s\n",
+			name(), blacklist.Recipe("FILE"))
 		return exitCorrupt
 	}
 	return code
@@ -93,13 +94,14 @@ func usagef(format string, args ...any) error { return command.Usagef(format, ar
 func name() string { return command.Name(own) }
 
 func app() *cli.App {
-	a := command.New(own, "maintain and inspect the firewall's count database", append(append(maintenance(), inspection()...), editing()...)...)
-	a.Description = "The database has one row for each time that the firewall's scan met a host in the logs. The connect\n" +
-		"check denies a host by the sum of its counts. Exit status: 0 done, also when another run is at work\n" +
-		"already; 1 it failed; 2 wrong command line; 3 the database is damaged, and nothing was changed."
+	a := command.New(own, "maintain and inspect what is known of hosts", append(append(maintenance(), inspection()...), editing()...)...)
+	a.Description = "The firewall's database has one row for each time that its scan met a host in the logs. hosts.db has one\n" +
+		"row for each host, with the sum of those counts, and what Exim remembers of it; the connect checks ask\n" +
+		"it. Exit status: 0 done, also when another run is at work already; 1 it failed; 2 wrong command line;\n" +
+		"3 the firewall's database is damaged, and it was not changed."
 	for _, c := range a.Commands {
 		c.Flags = append(c.Flags,
-			&cli.StringFlag{Name: "database", Usage: "work on the database in `FILE` instead of the platform's"},
+			&cli.StringFlag{Name: "database", Usage: "work on the firewall's database in `FILE`, and not on hosts.db"},
 			&cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})
 	}
 	return a
@@ -145,8 +147,10 @@ func flagsFirst(a *cli.App, args []string) []string {
 
 // A place is what a command works on.
 type place struct {
-	database string
+	database string            // the firewall's
 	given    bool              // by --database
+	hosts    string            // hosts.db; "" when --database names another one
+	sources  []string          // the firewalls' databases, whose sums hosts.db has
 	platform platform.Platform // Symbiosis' paths where neither system is installed
 	settings settings.File
 }
@@ -166,11 +170,15 @@ func where(c *cli.Context) (p place, found bool, err error) {
 	} else if err != nil {
 		return p, false, err
 	}
-	if !p.given {
-		p.database = p.platform.Database
-	}
 	if p.settings, err = settings.Read(p.platform.DefaultsFile); err != nil {
 		return p, false, err
+	}
+	if !p.given {
+		p.hosts = p.platform.HostsDatabase
+		if p.sources, err = history.Sources(p.platform); err != nil {
+			return p, false, err
+		}
+		p.database = append(p.sources, p.platform.Database)[0]
 	}
 	if _, err := os.Stat(p.database); errors.Is(err, fs.ErrNotExist) {
 		if p.given {

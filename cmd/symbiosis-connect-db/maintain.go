@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -12,57 +14,69 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/history"
+	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/syslog"
 )
 
 const defaultRetentionDays = 365
 
+// How long maintain waits for a run of sync, which cron starts at the same
+// moment.
+const syncWait = 2 * time.Minute
+
 func maintenance() []*cli.Command {
 	dryRun := &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only say what there is to do"}
-	verbose := &cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say what is being done, and the summary"}
+	verbose := &cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "say what was done"}
 	days := &cli.IntFlag{Name: "retention-days", Usage: "delete rows older than this many `DAYS`; 0 keeps all (default: CONNECT_ACL_RETENTION_DAYS)"}
-	minutes := &cli.StringFlag{Name: "writer-minutes", Value: joinInts(blacklist.WriterMinutes),
+	minutes := &cli.StringFlag{Name: "writer-minutes", Value: joinInts(blacklist.ScanMinutes),
 		Usage: "the `MINUTES` of the hour at which the firewall's scan starts, to keep away from; empty for none"}
-	force := &cli.BoolFlag{Name: "force", Usage: "give back however little is free"}
-	step := func(name, usage, description string, o blacklist.Options, more ...cli.Flag) *cli.Command {
-		return &cli.Command{
-			Name: name, Usage: usage, Description: description,
-			Flags:  append([]cli.Flag{dryRun, verbose, minutes}, more...),
-			Action: func(c *cli.Context) error { return maintain(c, o) },
-		}
-	}
-	all := blacklist.Options{Index: true, Compact: true, Reclaim: true, Retention: 1}
 	return []*cli.Command{
-		step("maintain", "do all that is due: index, prune, compact, vacuum", `For cron. It prints nothing when all is well, and one line to syslog. The
-sums that the connect check and the firewall ask for stay as they are. It can
-be stopped or killed at any moment. Exim is never kept out; the firewall's
-scan is kept out for some milliseconds at a time at most, while it does not
-run. A run that meets another one ends at once, with exit status 0.`, all, days),
-		step("index", "make the index on the address if it is missing", "", blacklist.Options{Index: true}),
-		step("prune", "delete rows older than the retention", "", blacklist.Options{Retention: 1}, days),
-		step("compact", "sum up rows older than 48 hours by address and day (UTC)", "", blacklist.Options{Compact: true}),
-		step("vacuum", "give free space in the file back, if a quarter of it is free", "", blacklist.Options{Reclaim: true}, force),
 		{
-			Name: "check", Usage: "check the database for damage",
-			Flags: []cli.Flag{verbose},
+			Name: "sync", Usage: "bring the firewall's counts over to hosts.db, which Exim asks",
+			Description: `For cron, each minute. When the firewall's database has not changed it reads
+the first 100 bytes of it. It takes no lock there: what it has read while the
+firewall was writing it throws away, and reads again. It prints nothing when
+all is well. If hosts.db is lost or damaged, it puts the nightly copy back, or
+begins it anew; syslog says so.`,
+			Flags:  []cli.Flag{verbose},
+			Action: syncHistory,
+		},
+		{
+			Name: "maintain", Usage: "delete old rows, check both databases, keep a copy of hosts.db",
+			Description: `For cron, each night. It prints nothing when all is well, and one line to
+syslog. It can be stopped or killed at any moment. To the firewall's database it
+writes at most 1000 rows at a time, never while the firewall scans.`,
+			Flags:  []cli.Flag{dryRun, verbose, days, minutes},
+			Action: maintain,
+		},
+		{
+			Name: "prune", Usage: "delete rows older than the retention from the firewall's database",
+			Flags: []cli.Flag{dryRun, verbose, days, minutes},
+			Action: func(c *cli.Context) error {
+				return nightly(c, func(p place, o options) (string, error) { return prune(c.Context, p, o) })
+			},
+		},
+		{
+			Name: "check", Usage: "check both databases for damage",
 			Action: func(c *cli.Context) error {
 				p, err := need(c, 0)
 				if err != nil {
 					return err
 				}
-				if err := blacklist.IntegrityCheck(c.Context, p.database); err != nil {
+				if err := blacklist.Check(c.Context, p.database); err != nil {
 					return err
+				}
+				if p.hosts != "" {
+					err := hosts.With(p.hosts, func(d *hosts.DB) error { return d.Check(c.Context) })
+					if err != nil && !errors.Is(err, fs.ErrNotExist) {
+						return err
+					}
 				}
 				fmt.Println("ok")
 				return nil
 			},
-		},
-		{
-			Name: "recover", Usage: "save what can be read of a damaged database into a new one",
-			Description: "The new database takes the place of the damaged one, which is kept beside it as\nNAME.corrupt-DATE-TIME.",
-			Flags:       []cli.Flag{dryRun},
-			Action:      recoverDatabase,
 		},
 	}
 }
@@ -87,145 +101,233 @@ func parseMinutes(s string) ([]int, error) {
 	return all, nil
 }
 
-func maintain(c *cli.Context, o blacklist.Options) error {
+func syncHistory(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return usagef("sync: unexpected argument %q", c.Args().First())
+	}
+	_, onTerminal := terminal(os.Stdout)
+	say := func(format string, args ...any) {
+		if c.Bool("verbose") || onTerminal {
+			fmt.Printf(format+"\n", args...)
+		}
+	}
+	log := func(pr syslog.Priority, text string) { syslog.Send(syslog.Socket, pr, "sync: "+text) }
+	p, _, err := where(c)
+	if errors.Is(err, platform.ErrNone) && !p.given {
+		say("nothing to do: %v", err) // cron runs this before the platform is there, and after
+		return nil
+	} else if err != nil && !errors.Is(err, errNoDatabase) {
+		return err
+	}
+	if p.hosts == "" {
+		return usagef("sync: --database names one database, and hosts.db has the history of all: see %s in %s", history.Setting, p.platform.DefaultsFile)
+	}
+	if _, err := os.Lstat(filepath.Dir(p.hosts)); errors.Is(err, fs.ErrNotExist) {
+		say("nothing to do: %s is made by %s-connect-setup apply", p.hosts, p.platform.Name)
+		return nil
+	}
+	r, err := history.Sync(c.Context, p.hosts, p.sources)
+	switch r.Hosts {
+	case hosts.Restored:
+		log(syslog.CronErr, p.hosts+" was lost or damaged; the nightly copy is in its place")
+	case hosts.Anew:
+		log(syslog.CronErr, p.hosts+" was lost or damaged, and there was no copy: it was begun anew. For 7 days history refuses nobody on ports 465 and 587")
+	}
+	switch {
+	case errors.Is(err, hosts.ErrRunning):
+		say("%v", err)
+		return nil
+	case errors.Is(err, blacklist.ErrUnsteady):
+		say("%v", err)
+		return nil
+	case err != nil:
+		// Once an hour: cron asks each minute, and would mail each minute.
+		if !errors.Is(err, context.Canceled) && time.Now().Minute() == 0 {
+			log(syslog.CronErr, err.Error())
+		}
+		if onTerminal || c.Bool("verbose") || time.Now().Minute() == 0 {
+			return err
+		}
+		return cli.Exit("", 1)
+	case r.Read:
+		say("%s with a history, %s of hosts.db written", plural(r.Known, "host"), plural(r.Written, "row"))
+	default:
+		say("nothing has changed")
+	}
+	if r.Alien > 0 {
+		say("%s not about a host, such as %s", plural(r.Alien, "row"), printable(strings.Join(r.Some, ", ")))
+	}
+	return nil
+}
+
+// options are what a nightly command was told.
+type options struct {
+	before  time.Time // rows older than this go; zero keeps all
+	minutes []int
+	dryRun  bool
+}
+
+// nightly does what cron's night has in common: quiet when there is nothing to
+// work on, one line to syslog.
+func nightly(c *cli.Context, do func(place, options) (string, error)) error {
 	if c.NArg() > 0 {
 		return usagef("%s: unexpected argument %q", c.Command.Name, c.Args().First())
 	}
 	_, onTerminal := terminal(os.Stdout)
-	loud := c.Bool("verbose") || c.Bool("dry-run") || onTerminal
 	say := func(text string) {
-		if loud {
+		if c.Bool("verbose") || c.Bool("dry-run") || onTerminal {
 			fmt.Println(text)
 		}
 	}
-	p, found, err := where(c)
-	if !found && !p.given && (errors.Is(err, platform.ErrNone) || errors.Is(err, errNoDatabase)) {
+	p, _, err := where(c)
+	missing := err != nil && !p.given && (errors.Is(err, platform.ErrNone) || errors.Is(err, errNoDatabase))
+	if missing && (p.hosts == "" || !exists(filepath.Dir(p.hosts))) {
 		// Cron runs this from the day of the installation on.
 		say("nothing to do: " + err.Error())
 		return nil
 	}
+	if err != nil && !missing {
+		return err
+	}
+	o := options{dryRun: c.Bool("dry-run")}
+	if o.minutes, err = parseMinutes(c.String("writer-minutes")); err != nil {
+		return err
+	}
+	days, err := p.settings.Int("CONNECT_ACL_RETENTION_DAYS", defaultRetentionDays, 0, 36500)
 	if err != nil {
 		return err
 	}
-	o.DryRun, o.Force, o.GiveWay = c.Bool("dry-run"), c.Bool("force"), true
-	if c.Bool("verbose") {
-		o.Progress = func(s string) { fmt.Println(s + " ...") }
-	}
-	if o.WriterMinutes, err = parseMinutes(c.String("writer-minutes")); err != nil {
-		return err
-	}
-	if o.Retention > 0 {
-		days, err := p.settings.Int("CONNECT_ACL_RETENTION_DAYS", defaultRetentionDays, 0, 36500)
-		if err != nil {
-			return err
+	if c.IsSet("retention-days") {
+		if days = c.Int("retention-days"); days < 0 || days > 36500 {
+			return usagef("--retention-days: %d is not from 0 to 36500", days)
 		}
-		if c.IsSet("retention-days") {
-			if days = c.Int("retention-days"); days < 0 || days > 36500 {
-				return usagef("--retention-days: %d is not from 0 to 36500", days)
+	}
+	// The connect check and the firewall look at the last days: less would
+	// let hosts in that have just offended.
+	if days == 1 {
+		return usagef("a retention of 1 day would delete what the firewall still counts; the least is 2, and 0 keeps all")
+	}
+	if days > 0 {
+		o.before = time.Now().Add(-time.Duration(days) * blacklist.Day)
+	}
+	text, err := do(p, o)
+	if !o.dryRun && err == nil {
+		syslog.Send(syslog.Socket, syslog.CronInfo, c.Command.Name+": "+text)
+	} else if !o.dryRun && !errors.Is(err, context.Canceled) {
+		syslog.Send(syslog.Socket, syslog.CronErr, c.Command.Name+": "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	if text != "" {
+		say(text)
+	}
+	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// maintain goes on with the one database where something is wrong with the
+// other.
+func maintain(c *cli.Context) error {
+	return nightly(c, func(p place, o options) (string, error) {
+		var done []string
+		var errs []error
+		for _, do := range []func(context.Context, place, options) (string, error){keepHosts, dropIndex, prune, checkFirewall} {
+			text, err := do(c.Context, p, o)
+			if err != nil {
+				errs = append(errs, err)
+			}
+			if text != "" {
+				done = append(done, text)
 			}
 		}
-		// The connect check and the firewall look at the last days: less would
-		// let hosts in that have just offended.
-		if days == 1 {
-			return usagef("a retention of 1 day would delete what the firewall still counts; the least is 2, and 0 keeps all")
-		}
-		o.Retention = time.Duration(days) * blacklist.Day
-	}
-	log := func(pr syslog.Priority, text string) {
-		if !o.DryRun {
-			syslog.Send(syslog.Socket, pr, c.Command.Name+": "+text)
-		}
-	}
-	r, err := blacklist.Maintain(c.Context, p.database, o)
-	switch {
-	case errors.Is(err, blacklist.ErrRunning):
-		log(syslog.CronInfo, err.Error())
-		say(err.Error())
-		return nil
-	case err != nil:
-		if !errors.Is(err, context.Canceled) {
-			log(syslog.CronErr, err.Error())
-		}
-		return err
-	}
-	text := summary(r, o)
-	log(syslog.CronInfo, p.database+": "+text)
-	say(text)
-	return nil
+		return strings.Join(done, ", "), errors.Join(errs...)
+	})
 }
 
-// summary is the line for syslog.
-func summary(r blacklist.Result, o blacklist.Options) string {
-	verb := func(done, would string) string {
-		if o.DryRun {
-			return would
-		}
-		return done
+// keepHosts puts hosts.db in order and keeps a copy of it.
+func keepHosts(ctx context.Context, p place, o options) (text string, err error) {
+	if p.hosts == "" || !exists(filepath.Dir(p.hosts)) || o.dryRun {
+		return "", nil
 	}
-	var parts []string
-	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
-	if r.Indexed {
-		add("%s", verb("index made", "would make the index"))
-	}
-	if r.Pruned > 0 {
-		add("%s %d old rows", verb("deleted", "would delete"), r.Pruned)
-	}
-	if r.Merged > 0 {
-		add("%s %d rows by day", verb("summed up", "would sum up"), r.Merged)
-	}
-	if r.Skipped > 0 {
-		add("left %d rows that changed meanwhile to the next run", r.Skipped)
-	}
-	if r.Rewritten && o.DryRun {
-		add("would write a new file")
-	}
-	if len(parts) == 0 && !r.Rewritten {
-		add("nothing to do")
-	}
-	add("%d rows before", r.Rows)
-	if !o.DryRun {
-		add("%d now", r.Rows-r.Pruned-r.Merged)
-		if r.BytesBefore != r.BytesAfter {
-			add("%s before, %s now", size(r.BytesBefore), size(r.BytesAfter))
-		} else {
-			add("%s", size(r.BytesAfter))
-		}
-		add("%.1f s", r.Elapsed.Seconds())
-		if r.LongestLock > 0 {
-			add("other writers kept out for %d ms at most", r.LongestLock.Milliseconds())
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// size spells a number of bytes for people.
-func size(n int64) string {
-	switch {
-	case n >= 10<<20:
-		return fmt.Sprintf("%d MB", n>>20)
-	case n >= 10<<10:
-		return fmt.Sprintf("%d kB", n>>10)
-	}
-	return fmt.Sprintf("%d bytes", n)
-}
-
-func recoverDatabase(c *cli.Context) error {
-	p, err := need(c, 0)
+	unlock, err := hosts.Lock(ctx, p.hosts, syncWait)
 	if err != nil {
-		return err
+		return "", err
 	}
-	r, err := blacklist.Recover(c.Context, p.database, c.Bool("dry-run"))
+	defer unlock()
+	state, err := hosts.Ensure(ctx, p.hosts)
 	if err != nil {
-		return err
+		return "", err
 	}
-	gaps := "the whole table"
-	if r.Gaps > 0 {
-		gaps = fmt.Sprintf("all but what lies in %d damaged places", r.Gaps)
+	keep := func() error {
+		return hosts.With(p.hosts, func(d *hosts.DB) error {
+			if err := d.Check(ctx); err != nil {
+				return err
+			}
+			n, err := d.Prune(ctx, time.Now().Add(-hosts.Memory))
+			text = fmt.Sprintf("hosts.db: deleted %s", plural(n, "host"))
+			return errors.Join(err, d.Keep(ctx))
+		})
 	}
-	if c.Bool("dry-run") {
-		fmt.Printf("%d rows can be read: %s\n", r.Rows, gaps)
-		return nil
+	if err = keep(); errors.Is(err, hosts.ErrCorrupt) {
+		if state, err = hosts.Replace(ctx, p.hosts); err == nil {
+			err = keep()
+		}
 	}
-	fmt.Printf("%d rows saved: %s. The damaged file is kept as %s\n", r.Rows, gaps, r.Kept)
-	return nil
+	switch state {
+	case hosts.Restored:
+		text += " after the copy was put back, because it was lost or damaged"
+	case hosts.Anew:
+		text += " after it was begun anew, because it was lost or damaged and there was no copy"
+	}
+	return text, err
+}
+
+// ours reports whether the firewall's database is there and is one that this
+// command may write to.
+func ours(ctx context.Context, p place) (bool, error) {
+	if !exists(p.database) {
+		return false, nil
+	}
+	s, err := blacklist.DetectSchema(ctx, p.database)
+	if errors.Is(err, blacklist.ErrNoTable) {
+		return false, nil
+	}
+	return s == blacklist.SchemaSymbiosis, err
+}
+
+// dropIndex takes out the index that version 0.2.0 made.
+func dropIndex(ctx context.Context, p place, o options) (string, error) {
+	if ok, err := ours(ctx, p); err != nil || !ok || o.dryRun {
+		return "", nil // told by checkFirewall
+	}
+	dropped, err := blacklist.DropOldIndex(ctx, p.database, o.minutes)
+	if dropped {
+		return "index dropped, which nobody asks any more", err
+	}
+	return "", err
+}
+
+func prune(ctx context.Context, p place, o options) (string, error) {
+	ok, err := ours(ctx, p)
+	if err != nil || !ok || o.before.IsZero() {
+		return "", err
+	}
+	n, err := blacklist.Prune(ctx, p.database, o.before, o.minutes, o.dryRun)
+	if o.dryRun {
+		return fmt.Sprintf("would delete %s", plural(n, "old row")), err
+	}
+	return fmt.Sprintf("%s: deleted %s", p.database, plural(n, "old row")), err
+}
+
+func checkFirewall(ctx context.Context, p place, _ options) (string, error) {
+	if !exists(p.database) {
+		return "", nil
+	}
+	err := blacklist.Check(ctx, p.database)
+	if errors.Is(err, blacklist.ErrNoTable) {
+		return "", nil // the firewall has counted nobody yet
+	}
+	return "", err
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"database/sql"
 	"errors"
 	"net"
 	"os"
@@ -12,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A log is a syslog daemon's end of /dev/log, which a command has that is run
@@ -84,28 +80,17 @@ func TestMaintainWritesOneLineToSyslog(t *testing.T) {
 	}
 	const cronInfo, cronErr = "^<78>", "^<75>"
 	stdout, _, _, lines := l.run(s.command("maintain", "--dry-run", "--writer-minutes="))
-	if !strings.HasPrefix(stdout, "would make the index") || len(lines) > 0 {
+	if !strings.HasPrefix(stdout, "would delete ") || len(lines) > 0 {
 		t.Errorf("what is only said is no news for syslog: %q, %q", stdout, lines)
 	}
-	quiet(0, cronInfo+`.* connect-acl\[\d+\]: maintain: .*\.db: index made, deleted \d+ old rows, summed up \d+ rows by day, 2999 rows before, \d+ now, .* s, .*$`, "maintain")
-	quiet(0, cronInfo+`.*: maintain: .*: nothing to do, \d+ rows before`, "maintain")
-	quiet(0, cronInfo+`.*: prune: .*: deleted \d+ old rows`, "prune", "--retention-days", "20")
+	quiet(0, cronInfo+`.* connect-acl\[\d+\]: maintain: .*\.db: deleted \d\d+ old rows$`, "maintain")
+	quiet(0, cronInfo+`.*: maintain: .*: deleted 0 old rows$`, "maintain")
+	quiet(0, cronInfo+`.*: prune: .*: deleted \d+ old rows$`, "prune", "--retention-days", "20")
 
 	stdout, stderr, code, lines := l.run(s.command("maintain", "--verbose", "--writer-minutes="))
-	if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "reading the database ...\n") || !strings.Contains(stdout, "rows before") || len(lines) != 1 {
+	if code != 0 || stderr != "" || !strings.HasSuffix(stdout, ": deleted 0 old rows\n") || len(lines) != 1 {
 		t.Errorf("exit status %d\n%s%s%q", code, stdout, stderr, lines)
 	}
-
-	dir, err := os.Open(filepath.Dir(s.db))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	quiet(0, cronInfo+`.*: maintain: .*another run is already at work on this database$`, "maintain")
-	dir.Close()
 
 	if err := os.WriteFile(s.db, []byte(strings.Repeat("this is no database ", 1000)), 0o644); err != nil {
 		t.Fatal(err)
@@ -116,54 +101,6 @@ func TestMaintainWritesOneLineToSyslog(t *testing.T) {
 		t.Fatal(err)
 	}
 	quiet(0, "", "maintain")
-}
-
-// The second of two real runs ends at once, and the first is not disturbed.
-func TestOneRunAtATime(t *testing.T) {
-	s := newSite(t)
-	s.generate(3000)
-	writer, err := os.OpenFile(s.db, os.O_RDWR, 0) // keeps the first one waiting
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer writer.Close()
-	first := s.command("maintain", "--verbose", "--writer-minutes=")
-	out, err := first.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := first.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() && lines.Text() != "putting the new database in place ..." {
-	}
-	if stdout, stderr, code := s.run("maintain", "--writer-minutes="); code != 0 || stdout+stderr != "" {
-		t.Errorf("the second: exit status %d\n%s%s", code, stdout, stderr)
-	}
-	if stdout, _, code := s.run("compact", "-v", "--writer-minutes="); code != 0 || !strings.HasSuffix(stdout, "another run is already at work on this database\n") {
-		t.Errorf("the second, aloud: exit status %d\n%s", code, stdout)
-	}
-	if shown, code := onTerminal(t, 80, s.command("maintain", "--writer-minutes=")).wait(); code != 0 || !strings.HasSuffix(shown, "another run is already at work on this database\n") {
-		t.Errorf("the second, on a terminal: exit status %d\n%s", code, shown)
-	}
-	if _, stderr, code := s.run("recover"); code != 1 || !strings.Contains(stderr, "another run") {
-		t.Errorf("recover meanwhile: exit status %d\n%s", code, stderr)
-	}
-	if stdout, _, code := s.run("list", "--top", "1"); code != 0 || strings.Count(stdout, "\n") != 2 {
-		t.Errorf("list meanwhile: exit status %d\n%s", code, stdout)
-	}
-	writer.Close()
-	var last string
-	for lines.Scan() {
-		last = lines.Text()
-	}
-	if err := first.Wait(); err != nil || !strings.HasPrefix(last, "index made, ") {
-		t.Errorf("the first: %v, %q", err, last)
-	}
-	if names, err := os.ReadDir(filepath.Dir(s.db)); err != nil || len(names) != 1 {
-		t.Errorf("left behind: %v, %v", names, err)
-	}
 }
 
 func TestExitStatus(t *testing.T) {
@@ -223,7 +160,7 @@ func TestReadingTakesNoWriteLock(t *testing.T) {
 	s := newSite(t)
 	s.exec(createTable, threeHosts)
 	for _, args := range []string{"list", "show 192.0.2.1", "stats", "export", "check", "delete --dry-run 192.0.2.1",
-		"add --dry-run --count 3 192.0.2.1", "recover --dry-run", "maintain --dry-run --writer-minutes="} {
+		"add --dry-run --count 3 192.0.2.1", "maintain --dry-run --writer-minutes="} {
 		trace := filepath.Join(t.TempDir(), "trace")
 		c := s.command(strings.Fields(args)...)
 		c = exec.Command(strace, append([]string{"-f", "-qq", "-y", "-e", "trace=fcntl,openat", "-o", trace, c.Path}, c.Args[1:]...)...)
@@ -241,27 +178,5 @@ func TestReadingTakesNoWriteLock(t *testing.T) {
 				}
 			}
 		}
-	}
-
-	writer, err := sql.Open("sqlite3", s.db+"?_txlock=immediate")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer writer.Close()
-	tx, err := writer.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback()
-	if _, err := tx.Exec("DELETE FROM blacklist"); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range []string{"list --sort count --format csv", "show 2001:db8:1:2::5", "export --format csv"} {
-		if stdout, stderr, code := s.run(strings.Fields(args)...); code != 0 || !strings.Contains(stdout, "2001:db8:1:2::/64") || !strings.Contains(stdout, "30") {
-			t.Errorf("%s beside a writer: exit status %d\n%s%s", args, code, stdout, stderr)
-		}
-	}
-	if stdout, stderr, code := s.run("stats"); code != 0 || !strings.Contains(stdout, "rows              4\n") {
-		t.Errorf("stats beside a writer: exit status %d\n%s%s", code, stdout, stderr)
 	}
 }

@@ -36,7 +36,7 @@ const Table = "blacklist"
 var (
 	ErrNoTable       = errors.New("there is no table " + Table)
 	ErrUnknownSchema = errors.New("unknown schema")
-	ErrReadOnly      = errors.New("this database belongs to nftfw, which keeps it itself: it is only read here")
+	ErrReadOnly      = errors.New("this database belongs to nftfw, which keeps it itself: it is only read here; use nftfwedit")
 	ErrCorrupt       = errors.New("the database is corrupt")
 	ErrBusy          = errors.New("another program holds the database")
 	ErrUnsteady      = errors.New("the database is being written to all the time")

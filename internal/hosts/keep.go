@@ -272,6 +272,10 @@ func (d *DB) Keep(ctx context.Context) error {
 	return syncPath(filepath.Dir(d.path))
 }
 
+// Memory is for how long a host is remembered that has no history: longer than
+// anything counts that is remembered of it.
+const Memory = 35 * 24 * time.Hour
+
 // Prune deletes the hosts that have no history, and that nothing was heard of
 // since the given time.
 func (d *DB) Prune(ctx context.Context, before time.Time) (n int64, err error) {
