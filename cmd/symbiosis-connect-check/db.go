@@ -97,7 +97,12 @@ func lookUp(database, root, addr string) (int64, error) {
 		}
 		database = p.Database
 	}
-	return blacklist.Sum(context.Background(), database, key)
+	rows, err := blacklist.Rows(context.Background(), database, key)
+	var sum int64
+	for _, r := range rows {
+		sum = blacklist.Plus(sum, r.Count)
+	}
+	return sum, err
 }
 
 // report says why the answer is 0. It never waits: a syslog daemon that does

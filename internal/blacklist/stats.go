@@ -41,8 +41,16 @@ type Network struct {
 // reading at the first report that is young enough.
 func Silent(ctx context.Context, path string, since time.Time) (silent bool, err error) {
 	_, err = unlocked(ctx, path, func(db *sql.DB) error {
+		schema, err := schemaOf(ctx, db)
+		if err != nil {
+			return err
+		}
+		ts := "timestamp"
+		if schema == SchemaNFTFW {
+			ts = "last"
+		}
 		return db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+Table+") AND NOT EXISTS (SELECT 1 FROM "+Table+
-			" WHERE timestamp >= ?)", since.Unix()).Scan(&silent)
+			" WHERE "+ts+" >= ?)", since.Unix()).Scan(&silent)
 	})
 	return silent, err
 }

@@ -57,14 +57,16 @@ func (e *examiner) history() Rule {
 		}
 		h.Count = n
 	} else {
-		n, err := blacklist.Sum(e.ctx, outside, e.key)
+		rows, err := blacklist.Rows(e.ctx, outside, e.key)
 		if err != nil {
 			return skip(err.Error())
 		}
-		h.Count = n
+		for _, r := range rows {
+			h.Count = blacklist.Plus(h.Count, r.Count)
+		}
 	}
 	r.History = h
-	rows, err := blacklist.History(e.ctx, outside, e.key)
+	rows, err := blacklist.Rows(e.ctx, outside, e.key)
 	if err == nil && len(rows) > 0 {
 		h.Rows, h.First, h.Last = len(rows), rows[0].Time(), rows[len(rows)-1].Time()
 	}

@@ -19,7 +19,6 @@ import (
 	"syscall"
 	"time"
 
-	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/dnsbl"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/patterns"
@@ -132,7 +131,8 @@ func Check(ctx context.Context, opt Options) ([]Finding, error) {
 		resolves := d.runTime(work)
 		d.tls()
 		d.files()
-		d.database()
+		d.hosts()
+		d.firewallDatabases()
 		d.helper()
 		d.lists(resolves)
 	}
@@ -515,54 +515,6 @@ func (d *doctor) databasePath() string {
 	return d.exim.Inside(d.Database)
 }
 
-// database looks at the count database, as root and as Exim's user.
-func (d *doctor) database() {
-	inside := d.databasePath()
-	path := filepath.Join(d.Root, inside)
-	st, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		d.warn("database", "wait until the firewall has counted its first offender, or see whether its cron job runs", "%s does not exist: hosts are not judged by their history", inside)
-		return
-	}
-	if err != nil {
-		d.fail("database", "see that "+inside+" can be reached", "%v", err)
-		return
-	}
-	schema, err := blacklist.DetectSchema(d.ctx, path)
-	if err != nil {
-		d.fail("database", "if it stays so, move the file away: the firewall makes a new one", "%v", err)
-		return
-	}
-	if _, _, err := d.exim.RunAs(d.ctx, d.user, helperDeadline, "/bin/sh", "-c", `test -r "$1"`, "sh", inside); err != nil {
-		d.fail("database", "run: chmod a+r "+inside+", and see that its directories can be searched", "%s cannot be read by %s", inside, d.user.Name)
-		return
-	}
-	if schema != blacklist.SchemaSymbiosis {
-		d.warn("database", "let SYMBIOSIS_INCIDENT_DATABASE name the database of "+d.Name, "%s has the layout of %s, which the rule does not ask", inside, schema)
-		return
-	}
-	age := time.Since(st.ModTime()).Round(time.Hour)
-	indexed, err := blacklist.HasIndex(d.ctx, path)
-	silent := false
-	if err == nil && indexed {
-		silent, err = blacklist.Silent(d.ctx, path, time.Now().Add(-staleAfter))
-	}
-	switch {
-	case err != nil:
-		d.warn("database", "try again in a minute", "%v", err)
-	case !indexed:
-		d.warn("database", "run: "+d.Name+"-connect-db maintain", "%s has no index: every connection reads the whole table", inside)
-	case age > staleAfter:
-		d.warn("database", "see whether the firewall's cron job runs", "%s was last written %s ago", inside, days(age))
-	case silent:
-		d.warn("database", "see whether the firewall's cron job runs", "the firewall has counted nobody in %s for more than %s", inside, days(staleAfter))
-	case age < 0:
-		d.warn("database", "set the clock right", "%s was written in the future", inside)
-	default:
-		d.ok("database", "%s is indexed and can be read by %s; last written at %s", inside, d.user.Name, st.ModTime().Format(time.DateTime))
-	}
-}
-
 func days(t time.Duration) string { return fmt.Sprintf("%d days", int(t.Hours()/24)) }
 
 // helper runs the helper as Exim does.
@@ -726,14 +678,14 @@ var providesCron = regexp.MustCompile(`(?m)^Provides:.*\bcron-daemon\b`)
 func (d *doctor) cron() {
 	path := filepath.Join(d.Root, "etc/cron.d", d.Package)
 	if _, err := os.Stat(path); err != nil {
-		d.warn("cron", "run: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss "+d.Package, "%s is not there: nobody looks after the count database", path)
+		d.warn("cron", "run: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss "+d.Package, "%s is not there: nobody brings the firewall's history over, or looks after the databases", path)
 		return
 	}
 	if !d.cronDaemon() {
-		d.warn("cron", "run: apt-get install cron", "no cron is installed: nobody looks after the count database")
+		d.warn("cron", "run: apt-get install cron", "no cron is installed: nobody brings the firewall's history over, or looks after the databases")
 		return
 	}
-	d.ok("cron", "the daily maintenance is in place")
+	d.ok("cron", "sync and the daily maintenance are in place")
 }
 
 // cronDaemon reports whether a cron is installed, Debian's or another that takes

@@ -24,7 +24,6 @@ import (
 
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/atomicfile"
-	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/platform"
@@ -74,9 +73,8 @@ const greetDeadline = 60 * time.Second
 // How long to wait for another run.
 const busyDeadline = 2 * time.Minute
 
-// How long the database may keep us. The daily maintenance makes the index
-// when this was too short.
-const indexDeadline = 90 * time.Second
+// How long the databases may keep us. Cron goes on when this was too short.
+const databaseDeadline = 90 * time.Second
 
 // run is one run on one platform.
 type run struct {
@@ -87,6 +85,7 @@ type run struct {
 	faults *faults
 	locked *os.File
 	down   bool // Exim ran, and could not be started again
+	made   bool // this run has made hosts.db
 }
 
 func (r *run) note(format string, args ...any) {
@@ -101,18 +100,17 @@ func newRun(p platform.Platform, opt Options) *run {
 
 // wants are the settings in the defaults file.
 type wants struct {
-	patterns, index, restart bool
+	patterns, restart bool
 }
 
 func (r *run) readWants() error {
-	r.wants = wants{true, true, true}
+	r.wants = wants{true, true}
 	set, err := settings.Read(r.DefaultsFile)
 	if err != nil {
 		return err
 	}
 	for name, b := range map[string]*bool{
 		"CONNECT_ACL_PATTERNS": &r.wants.patterns,
-		"CONNECT_ACL_INDEX":    &r.wants.index,
 		"CONNECT_ACL_RESTART":  &r.wants.restart,
 	} {
 		if *b, err = set.Bool(name, true); err != nil {
@@ -681,7 +679,7 @@ func Apply(ctx context.Context, opt Options) error {
 	if err := r.apply(ctx); err != nil {
 		return err
 	}
-	r.index(ctx)
+	r.dropIndex(ctx)
 	return nil
 }
 
@@ -713,6 +711,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 			return
 		}
 		t.log.Close()
+		r.unmakeHosts()
 		if e := r.undo(ctx, t.entries); e != nil {
 			err = fmt.Errorf("%w; and not everything could be put back: %w", err, e)
 		} else if r.down {
@@ -738,6 +737,8 @@ func (r *run) apply(ctx context.Context) (err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	// Before the rules that ask it, and the proof of them.
+	r.hosts(ctx, hasState)
 	pl.state.Config = digest(draft)
 	pl.state.Applied = old.Applied
 	if same := bytes.Equal(draft, now); !same {
@@ -871,7 +872,7 @@ func (r *run) innocent(ctx context.Context) [][2]netip.Addr {
 	for _, pair := range exim.Innocent() {
 		known := false
 		for _, a := range pair {
-			n, err := blacklist.Sum(ctx, r.Database, address.FromAddr(a))
+			n, err := r.historyOf(ctx, address.FromAddr(a))
 			known = known || err == nil && n > 0
 		}
 		if !known {
@@ -958,27 +959,6 @@ func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) erro
 		r.note("%s is in force; Exim was not restarted", r.exim.Config())
 	}
 	return nil
-}
-
-// index makes the index of the count database. Without it mail flows as well,
-// only slower, so a failure is told and is none.
-func (r *run) index(ctx context.Context) {
-	if !r.wants.index {
-		return
-	}
-	if _, err := os.Stat(r.Database); errors.Is(err, fs.ErrNotExist) {
-		r.note("%s is not there yet: the daily maintenance will index it", r.Database)
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, indexDeadline)
-	defer cancel()
-	created, err := blacklist.Index(ctx, r.Database)
-	switch {
-	case err != nil:
-		r.note("no index for now, the daily maintenance will try again: %v", err)
-	case created:
-		r.note("index made in %s", r.Database)
-	}
 }
 
 // Remove takes out what Apply has built in, exactly. A configuration that does
@@ -1205,18 +1185,4 @@ func (r *run) rebuild(ctx context.Context, t *transaction) error {
 		return nil
 	}
 	return r.putInForce(ctx, t, draft)
-}
-
-// dropIndex drops the index that this suite has made, and no other.
-func (r *run) dropIndex(ctx context.Context) {
-	if _, err := os.Stat(r.Database); err != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, indexDeadline)
-	defer cancel()
-	if dropped, err := blacklist.DropIndex(ctx, r.Database); err != nil {
-		r.note("the index %s stays in %s, where it does no harm: %v", blacklist.IndexName, r.Database, err)
-	} else if dropped {
-		r.note("index dropped from %s", r.Database)
-	}
 }
