@@ -7,9 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"symbiosis-connect-acl/internal/hosts"
 )
 
 // A log is a syslog daemon's end of /dev/log, which a command has that is run
@@ -177,6 +180,59 @@ func TestReadingTakesNoWriteLock(t *testing.T) {
 					t.Errorf("%s: %s", args, line)
 				}
 			}
+		}
+	}
+}
+
+// A minute without change reads the header of the firewall's database and
+// nothing else, and a minute with one asks for no lock on it.
+func TestSyncDisturbsNobody(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		if os.Getenv("CONNECT_ACL_LAB") == "require" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	s := newSite(t)
+	s.generate(3000)
+	path := filepath.Join(s.root, "var/lib/symbiosis-connect-acl/hosts/hosts.db")
+	if err := os.MkdirAll(filepath.Dir(filepath.Dir(path)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hosts.Create(t.Context(), path, uint32(os.Getuid()), uint32(os.Getgid()), false); err != nil {
+		t.Fatal(err)
+	}
+	for _, changed := range []bool{true, false} {
+		trace := filepath.Join(t.TempDir(), "trace")
+		c := s.command("sync", "--verbose")
+		c = exec.Command(strace, append([]string{"-f", "-qq", "-y", "-e", "trace=fcntl,openat,read,pread64", "-o", trace, c.Path}, c.Args[1:]...)...)
+		stdout, stderr, code := finish(t, c)
+		if code != 0 || strings.HasPrefix(stdout, "nothing has changed") == changed {
+			t.Errorf("exit status %d\n%s%s", code, stdout, stderr)
+		}
+		text, err := os.ReadFile(trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes := 0
+		for line := range strings.Lines(string(text)) {
+			if !strings.Contains(line, filepath.Base(s.db)) {
+				continue
+			}
+			if strings.Contains(line, "_RDLCK") || strings.Contains(line, "_WRLCK") || strings.Contains(line, "O_RDWR") || strings.Contains(line, "O_WRONLY") {
+				t.Error(line)
+			}
+			if m := regexp.MustCompile(`read(?:64)?\(.* = (\d+)$`).FindStringSubmatch(strings.TrimSpace(line)); m != nil {
+				n, _ := strconv.Atoi(m[1])
+				bytes += n
+			}
+		}
+		if !changed && bytes != 100 {
+			t.Errorf("%d bytes of the firewall's database were read", bytes)
+		}
+		if changed && bytes < 4096 {
+			t.Errorf("the trace shows no reading: %d bytes", bytes)
 		}
 	}
 }

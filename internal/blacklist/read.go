@@ -48,8 +48,8 @@ func ReadStamp(path string) (s Stamp, err error) {
 		return s, nil // as the firewall's writer makes it, a moment before it makes the table
 	}
 	var b [headerBytes]byte
-	if n, err := f.ReadAt(b[:], 0); n < len(b) || string(b[:16]) != "SQLite format 3\x00" {
-		return s, fmt.Errorf("%s: %w: it does not begin as an SQLite database does (%v)", path, ErrCorrupt, err)
+	if n, _ := f.ReadAt(b[:], 0); n < len(b) || string(b[:16]) != "SQLite format 3\x00" {
+		return s, fmt.Errorf("%s: %w: it does not begin as an SQLite database does", path, ErrCorrupt)
 	}
 	if b[18] == 2 || b[19] == 2 {
 		return s, fmt.Errorf("%s: %w", path, ErrWAL)

@@ -23,7 +23,7 @@ func (d *DB) SetHistory(ctx context.Context, histories map[address.Key]History) 
 		History
 	}
 	var changes []change
-	rows, err := d.db.QueryContext(ctx, "select net, history, history_last from host where history <> 0 or history_last <> 0")
+	rows, err := d.db.QueryContext(d.here(ctx), "select net, history, history_last from host where history <> 0 or history_last <> 0")
 	if err != nil {
 		return 0, explain(d.path, err)
 	}
@@ -53,14 +53,14 @@ func (d *DB) SetHistory(ctx context.Context, histories map[address.Key]History) 
 	}
 	clear(histories)
 	err = d.batches(ctx, len(changes), func(tx *sql.Tx, from, to int) error {
-		st, err := tx.PrepareContext(ctx, "insert into host (net, history, history_last) values (?, ?, ?)"+
+		st, err := tx.PrepareContext(d.here(ctx), "insert into host (net, history, history_last) values (?, ?, ?)"+
 			" on conflict(net) do update set history = excluded.history, history_last = excluded.history_last")
 		if err != nil {
 			return err
 		}
 		defer st.Close()
 		for _, c := range changes[from:to] {
-			if _, err := st.ExecContext(ctx, c.net, c.Count, c.Last); err != nil {
+			if _, err := st.ExecContext(d.here(ctx), c.net, c.Count, c.Last); err != nil {
 				return err
 			}
 		}

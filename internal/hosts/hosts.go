@@ -59,8 +59,9 @@ var (
 
 // A DB is an open hosts.db.
 type DB struct {
-	path string
-	db   *sql.DB
+	path   string
+	db     *sql.DB
+	thread int // the only one that may use it; 0 means any
 }
 
 // Open opens the database with the rights that the process has. Root's tools
@@ -94,7 +95,7 @@ func open(path string) (*DB, error) {
 		return nil, explain(path, err)
 	}
 	db.SetMaxOpenConns(1)
-	return &DB{path, db}, nil
+	return &DB{path: path, db: db}, nil
 }
 
 // version looks whether this is a database of ours.
@@ -118,13 +119,14 @@ func (d *DB) Close() error { return d.db.Close() }
 
 // Exec runs statements as Exim would.
 func (d *DB) Exec(ctx context.Context, query string, args ...any) error {
-	_, err := d.db.ExecContext(ctx, query, args...)
+	_, err := d.db.ExecContext(d.here(ctx), query, args...)
 	return explain(d.path, err)
 }
 
 // With runs do with the database open and the rights of its directory's owner,
 // so that nothing that lies in the directory can lead root anywhere else. What
-// do reads and writes elsewhere it does with those rights too.
+// do reads and writes elsewhere it does with those rights too. It must hand the
+// database to no other goroutine.
 func With(path string, do func(*DB) error) error {
 	return asOwner(filepath.Dir(path), func() error {
 		d, err := Open(path)
@@ -132,6 +134,7 @@ func With(path string, do func(*DB) error) error {
 			return err
 		}
 		defer d.Close()
+		d.bind()
 		return do(d)
 	})
 }
@@ -140,7 +143,7 @@ func With(path string, do func(*DB) error) error {
 // there was no copy of it; zero when that has not happened.
 func (d *DB) Lost(ctx context.Context) (time.Time, error) {
 	var n int64
-	err := d.db.QueryRowContext(ctx, "select coalesce((select value from state where name = 'lost'), 0)").Scan(&n)
+	err := d.db.QueryRowContext(d.here(ctx), "select coalesce((select value from state where name = 'lost'), 0)").Scan(&n)
 	if err != nil || n == 0 {
 		return time.Time{}, explain(d.path, err)
 	}
@@ -149,7 +152,7 @@ func (d *DB) Lost(ctx context.Context) (time.Time, error) {
 
 // State gives a value that was kept with SetState, "" when there is none.
 func (d *DB) State(ctx context.Context, name string) (value string, err error) {
-	err = d.db.QueryRowContext(ctx, "select coalesce((select value from state where name = ?), '')", name).Scan(&value)
+	err = d.db.QueryRowContext(d.here(ctx), "select coalesce((select value from state where name = ?), '')", name).Scan(&value)
 	return value, explain(d.path, err)
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -166,28 +167,54 @@ func TestLinksLeadRootNowhere(t *testing.T) {
 	}
 }
 
-func TestRightsComeBack(t *testing.T) {
+// The rights are those of one thread, while it works there.
+func TestRightsOfOneThread(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("for root")
 	}
-	before, err := os.ReadFile("/proc/thread-self/status")
-	must(t, err)
 	path := place(t)
-	with(t, path, func(*DB) error {
-		if os.Geteuid() != owner || os.Getegid() != owner || os.Getuid() != 0 {
-			t.Errorf("uid %d %d, gid %d", os.Getuid(), os.Geteuid(), os.Getegid())
+	status := func() []byte {
+		b, err := os.ReadFile("/proc/thread-self/status")
+		must(t, err)
+		return b
+	}
+	inside, over := make(chan bool), make(chan bool)
+	go func() {
+		defer close(over)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		<-inside
+		if s := line(status(), "Uid:"); s != "Uid:\t0\t0\t0\t0" {
+			t.Errorf("another thread has %s", s)
 		}
-		if g, _ := os.Getgroups(); len(g) != 1 || g[0] != owner {
-			t.Errorf("groups %v", g)
+	}()
+	secret := filepath.Join(t.TempDir(), "secret")
+	must(t, os.WriteFile(secret, nil, 0o600))
+	with(t, path, func(d *DB) error {
+		s := status()
+		for want, begin := range map[string]string{"Uid:\t0\t0\t0\t64901": "Uid:", "Gid:\t0\t0\t0\t64901": "Gid:", "Groups:\t64901 ": "Groups:"} {
+			if got := line(s, begin); got != want {
+				t.Errorf("%q, not %q", got, want)
+			}
+		}
+		if _, err := os.ReadFile(secret); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("a file of root's can be read: %v", err)
+		}
+		inside <- true
+		<-over
+		// And it is of no use to another.
+		failed := make(chan any)
+		go func() {
+			defer func() { failed <- recover() }()
+			d.Get(t.Context(), key(t, "192.0.2.1"))
+		}()
+		if <-failed == nil {
+			t.Error("another goroutine may use it")
 		}
 		return nil
 	})
-	after, err := os.ReadFile("/proc/thread-self/status")
-	must(t, err)
-	for _, what := range []string{"Uid:", "Gid:", "Groups:", "CapEff:"} {
-		if line(before, what) != line(after, what) {
-			t.Errorf("%s before, %s after", line(before, what), line(after, what))
-		}
+	if s := line(status(), "Uid:"); s != "Uid:\t0\t0\t0\t0" {
+		t.Errorf("afterwards %s", s)
 	}
 }
 
@@ -388,25 +415,19 @@ func TestPrune(t *testing.T) {
 // Readers and writers at once meet no error.
 func TestManyAtOnce(t *testing.T) {
 	path := place(t)
-	with(t, path, func(*DB) error {
-		var wg sync.WaitGroup
-		for i := range 8 {
-			wg.Go(func() {
-				for n := range 20 {
-					d, err := Open(path)
-					if err == nil {
-						err = d.AddHistory(context.Background(), key(t, "192.0.2.1"), 1, time.Unix(int64(n), 0))
-						d.Close()
-					}
-					if err != nil {
-						t.Errorf("%d: %v", i, err)
-					}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for n := range 20 {
+				if err := With(path, func(d *DB) error {
+					return d.AddHistory(context.Background(), key(t, "192.0.2.1"), 1, time.Unix(int64(n), 0))
+				}); err != nil {
+					t.Errorf("%d: %v", i, err)
 				}
-			})
-		}
-		wg.Wait()
-		return nil
-	})
+			}
+		})
+	}
+	wg.Wait()
 	with(t, path, func(d *DB) error {
 		r, err := d.Get(t.Context(), key(t, "192.0.2.1"))
 		if r.History != 160 {

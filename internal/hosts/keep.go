@@ -155,6 +155,7 @@ func ready(ctx context.Context, draft, statements string) error {
 		return err
 	}
 	defer d.Close()
+	d.bind()
 	if err := d.Exec(ctx, statements+";pragma journal_mode = wal"); err != nil {
 		return err
 	}
@@ -228,7 +229,7 @@ func syncPath(path string) error {
 // Check runs SQLite's integrity check. ErrCorrupt says that it did not pass,
 // with what was found.
 func (d *DB) Check(ctx context.Context) error {
-	rows, err := d.db.QueryContext(ctx, "pragma integrity_check(5)")
+	rows, err := d.db.QueryContext(d.here(ctx), "pragma integrity_check(5)")
 	if err != nil {
 		return explain(d.path, err)
 	}
@@ -281,14 +282,17 @@ const Memory = 35 * 24 * time.Hour
 func (d *DB) Prune(ctx context.Context, before time.Time) (n int64, err error) {
 	const old = "history = 0 and max(first, last, greeted, lists_passed, login, delivered, failures_since, refused) < ?"
 	for from, more := "", true; more; {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
 		// One part of the table at a time, from key to key.
 		var to string
-		if err := d.db.QueryRowContext(ctx, "select coalesce(max(net), '') from (select net from host where net > ? order by net limit ?)", from, most).
+		if err := d.db.QueryRowContext(d.here(ctx), "select coalesce(max(net), '') from (select net from host where net > ? order by net limit ?)", from, most).
 			Scan(&to); err != nil {
 			return n, explain(d.path, err)
 		}
 		if more = to != ""; more {
-			res, err := d.db.ExecContext(ctx, "delete from host where net > ? and net <= ? and "+old, from, to, before.Unix())
+			res, err := d.db.ExecContext(d.here(ctx), "delete from host where net > ? and net <= ? and "+old, from, to, before.Unix())
 			if err != nil {
 				return n, explain(d.path, err)
 			}

@@ -54,7 +54,7 @@ func scan(scan func(...any) error) (r Row, err error) {
 
 // Get gives the row of a host: one with nothing but its key when there is none.
 func (d *DB) Get(ctx context.Context, key address.Key) (Row, error) {
-	r, err := scan(d.db.QueryRowContext(ctx, "select "+columns+" from host where net = ?", key.String()).Scan)
+	r, err := scan(d.db.QueryRowContext(d.here(ctx), "select "+columns+" from host where net = ?", key.String()).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Row{Key: key}, nil
 	}
@@ -64,7 +64,7 @@ func (d *DB) Get(ctx context.Context, key address.Key) (Row, error) {
 // All gives every row, sorted by the spelling of the key.
 func (d *DB) All(ctx context.Context) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		rows, err := d.db.QueryContext(ctx, "select "+columns+" from host order by net")
+		rows, err := d.db.QueryContext(d.here(ctx), "select "+columns+" from host order by net")
 		if err != nil {
 			yield(Row{}, explain(d.path, err))
 			return
@@ -87,7 +87,7 @@ func (d *DB) All(ctx context.Context) iter.Seq2[Row, error] {
 func (d *DB) Forget(ctx context.Context, keys []address.Key) (n int64, err error) {
 	err = d.batches(ctx, len(keys), func(tx *sql.Tx, from, to int) error {
 		for _, k := range keys[from:to] {
-			res, err := tx.ExecContext(ctx, "update host set history = 0, history_last = 0, failures = 0, failures_since = 0, refused = 0"+
+			res, err := tx.ExecContext(d.here(ctx), "update host set history = 0, history_last = 0, failures = 0, failures_since = 0, refused = 0"+
 				" where net = ? and (history <> 0 or failures <> 0 or refused <> 0)", k.String())
 			if err != nil {
 				return err
@@ -117,7 +117,10 @@ const most = 5000
 // batches runs do for n things, as many in a transaction as may be.
 func (d *DB) batches(ctx context.Context, n int, do func(tx *sql.Tx, from, to int) error) error {
 	for from := 0; from < n; from += most {
-		tx, err := d.db.BeginTx(ctx, nil)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		tx, err := d.db.BeginTx(d.here(ctx), nil)
 		if err != nil {
 			return explain(d.path, err)
 		}
@@ -151,7 +154,7 @@ func (d *DB) Stats(ctx context.Context, now time.Time) (s Stats, err error) {
 	if s.Lost, err = d.Lost(ctx); err != nil {
 		return s, err
 	}
-	err = d.db.QueryRowContext(ctx, "select count(*), count(nullif(history, 0)), coalesce(sum(login > ?), 0),"+
+	err = d.db.QueryRowContext(d.here(ctx), "select count(*), count(nullif(history, 0)), coalesce(sum(login > ?), 0),"+
 		" (select page_count * page_size from pragma_page_count, pragma_page_size) from host", now.Add(-Month).Unix()).
 		Scan(&s.Hosts, &s.History, &s.Logins, &s.Bytes)
 	return s, explain(d.path, err)

@@ -2,6 +2,7 @@ package setup
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/tests/lab"
 )
 
@@ -130,7 +132,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("not one neat line: %+v", f)
 		}
 	}
-	for _, topic := range []string{"platform", "configuration", "snippets", "build", "daemon", "values", "logging", "door", "tls", "resolver", "files", "database", "helper", "lists", "patterns", "clock", "cron"} {
+	for _, topic := range []string{"platform", "configuration", "snippets", "build", "daemon", "values", "logging", "door", "tls", "resolver", "files", "hosts", "database", "helper", "lists", "patterns", "clock", "cron"} {
 		if !topics[topic] {
 			t.Errorf("nothing is said about %s", topic)
 		}
@@ -148,6 +150,12 @@ func TestCheck(t *testing.T) {
 	}
 	whitelist := r.Path("etc/exim4/whitelist_connect_hosts")
 	rule := r.Snippet("10-acl/10-acl-check-connect/60-check-dnsbls")
+	hostsDB := r.Path("var/lib/symbiosis-connect-acl/hosts/hosts.db")
+	chown := func(t *testing.T, path string) {
+		var st syscall.Stat_t
+		must(t, syscall.Lstat(filepath.Dir(hostsDB), &st))
+		must(t, os.Lchown(path, int(st.Uid), int(st.Gid)))
+	}
 	t.Run("one snippet gone and one edited", func(t *testing.T) {
 		undo := keepFiles(t, r)
 		defer undo()
@@ -252,7 +260,7 @@ func TestCheck(t *testing.T) {
 		{"a configuration that is none", "configuration", FAIL, "does not take", func(t *testing.T) { r.Write("etc/exim4/exim4.conf", "nonsense = 1\n", 0o644) }},
 		{"an interrupted run", "setup", WARN, "did not come to its end", func(t *testing.T) { must(t, os.MkdirAll(r.Path("var/lib/symbiosis-connect-acl/journal"), 0o700)) }},
 		{"no database", "database", WARN, "does not exist", func(t *testing.T) { must(t, os.Remove(db)) }},
-		{"no database at all", "database", FAIL, ".recover", func(t *testing.T) { must(t, os.WriteFile(db, []byte(strings.Repeat("nonsense", 1000)), 0o644)) }},
+		{"no database at all", "database", FAIL, "the last good history holds", func(t *testing.T) { must(t, os.WriteFile(db, []byte(strings.Repeat("nonsense", 1000)), 0o644)) }},
 		{"a firewall that has stopped", "database", WARN, "days ago", func(t *testing.T) {
 			long := time.Now().Add(-30 * 24 * time.Hour)
 			must(t, os.Chtimes(db, long, long))
@@ -260,6 +268,44 @@ func TestCheck(t *testing.T) {
 		{"a firewall that has stopped beside a maintenance that goes on", "database", WARN, "counted nobody in /var/lib/symbiosis/firewall-blacklist-count.db for more than 7 days", func(t *testing.T) {
 			sh(t, "sqlite3", db, fmt.Sprintf("UPDATE blacklist SET timestamp = %d", now-30*24*3600))
 		}},
+		{"no hosts.db", "hosts", FAIL, "is not there, or empty", func(t *testing.T) { must(t, os.Remove(hostsDB)) }},
+		{"an empty hosts.db", "hosts", FAIL, "is not there, or empty", func(t *testing.T) { must(t, os.Truncate(hostsDB, 0)) }},
+		{"no directory for hosts.db", "hosts", FAIL, "to Exim every host is a stranger", func(t *testing.T) { must(t, os.RemoveAll(filepath.Dir(hostsDB))) }},
+		{"a directory for hosts.db", "hosts", FAIL, "not a regular file", func(t *testing.T) {
+			must(t, os.Remove(hostsDB))
+			must(t, os.Mkdir(hostsDB, 0o755))
+			chown(t, hostsDB)
+		}},
+		{"a dangling link for hosts.db", "hosts", FAIL, "is not there", func(t *testing.T) {
+			must(t, os.Remove(hostsDB))
+			must(t, os.Symlink("nowhere", hostsDB))
+			chown(t, hostsDB)
+		}},
+		{"a corrupt hosts.db", "hosts", FAIL, "corrupt", func(t *testing.T) { must(t, os.WriteFile(hostsDB, []byte(strings.Repeat("nonsense", 1000)), 0o640)) }},
+		{"a hosts.db of root's", "hosts", FAIL, "belongs to another user", func(t *testing.T) { must(t, os.Chown(hostsDB, 0, 0)) }},
+		{"a hosts.db that cannot be read", "hosts", FAIL, "only root and Exim's user may open it", func(t *testing.T) { must(t, os.Chmod(hostsDB, 0)) }},
+		{"a -shm of root's", "hosts", FAIL, "hosts.db-shm belongs to another user", func(t *testing.T) { must(t, os.WriteFile(hostsDB+"-shm", nil, 0o644)) }},
+		{"another version of hosts.db", "hosts", FAIL, "another version", func(t *testing.T) { sh(t, "sqlite3", hostsDB, "PRAGMA user_version = 99") }},
+		{"a hosts.db that is held", "hosts", FAIL, "another program holds", func(t *testing.T) {
+			holder, err := sql.Open("sqlite3", hostsDB+"?_txlock=immediate")
+			must(t, err)
+			_, err = holder.Begin()
+			must(t, err)
+			t.Cleanup(func() { holder.Close() })
+		}},
+		{"a hosts.db begun anew", "hosts", WARN, "was begun anew at", func(t *testing.T) {
+			sh(t, "sqlite3", hostsDB, fmt.Sprintf("INSERT INTO state VALUES ('lost', %d)", now-3600))
+		}},
+		{"rows of no host", "hosts", WARN, "1 rows of the firewall's fit no host and count for nobody, such as \"somebody\"", func(t *testing.T) {
+			sh(t, "sqlite3", db, fmt.Sprintf("INSERT INTO blacklist VALUES ('somebody', %d, 3)", now))
+			_, err := history.Sync(t.Context(), hostsDB, []string{db})
+			must(t, err)
+		}},
+		{"a sync that has stopped", "hosts", WARN, "is not in /var/lib/symbiosis-connect-acl/hosts/hosts.db yet", func(t *testing.T) {
+			sh(t, "sqlite3", db, fmt.Sprintf("INSERT INTO blacklist VALUES ('192.0.2.1', %d, 3)", now))
+			must(t, os.Chtimes(db, time.Now().Add(-time.Hour), time.Now().Add(-time.Hour)))
+		}},
+		{"another database in the old macro", "database", WARN, "/srv/other.db, which nobody reads any more", func(t *testing.T) { local(t, "SYMBIOSIS_INCIDENT_DATABASE == /srv/other.db") }},
 		{"no helper", "helper", FAIL, "no such file", func(t *testing.T) { must(t, os.Remove(r.Path("usr/sbin/symbiosis-connect-check"))) }},
 		{"a helper that does not run", "helper", FAIL, "does not run", func(t *testing.T) { must(t, os.Chmod(r.Path("usr/sbin/symbiosis-connect-check"), 0o600)) }},
 		{"a white list for root only", "files", FAIL, "cannot be read", func(t *testing.T) { must(t, os.WriteFile(whitelist, []byte("192.0.2.1\n"), 0o600)) }},

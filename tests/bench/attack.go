@@ -88,9 +88,9 @@ func attack(b *bench) string {
 	stock, article := b.stock(), b.article()
 	ours := b.ours("ours, defaults", "CONNECT_GREETING_DELAY == 1") // the first visits take half the time
 	ours.acquaint(b)
-	stock.use(b, b.plain(rows))
-	article.use(b, b.plain(rows))
-	ours.use(b, b.indexed(rows))
+	for _, s := range []*server{stock, article, ours} {
+		s.useSize(b, rows)
+	}
 	servers := []*server{stock, article, ours}
 
 	type sum struct {
