@@ -56,7 +56,7 @@ func app() *cli.App {
 		Usage: "build the rules in, test and prove the configuration, and put it in force",
 		Description: "Takes over a log_selector that stands elsewhere, merges the firewall patterns, " +
 			"switches the rules on, builds and tests the configuration, imagines innocent hosts at its door, " +
-			"and only then puts it in force, restarts Exim and makes the index of the count database. " +
+			"and only then puts it in force, restarts Exim. It makes hosts.db, in which Exim remembers hosts. " +
 			"When anything fails, every file is put back as it was. A second run changes nothing.",
 		Flags: []cli.Flag{root, noRestart, quiet, &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change in files, and change nothing"}},
 		Action: func(c *cli.Context) error {
@@ -87,7 +87,7 @@ func app() *cli.App {
 		Usage: "examine the installation and tell what is wrong and what to do",
 		Description: "Looks at the platform and Exim's version, the configuration in force and what it was built from, " +
 			"the snippets and the values in them, the running Exim and its TLS, who gets in at the door, the white lists, " +
-			"the count database, the helper, the resolver and each DNS list, the firewall patterns, the clock and cron. " +
+			"hosts.db and the firewall's database, the helper, the resolver and each DNS list, the firewall patterns, the clock and cron. " +
 			"Prints one line for each finding: OK, WARN or FAIL. Exits with 0 when all is well, " +
 			"with 1 when there are warnings, and with 2 when something does not work. Changes nothing.",
 		Flags: []cli.Flag{root, asJSON, &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is not OK"}},

@@ -21,12 +21,12 @@ import (
 type server struct {
 	name string
 	*lab.Exim
-	dns     *lab.DNS
-	hosts   bool // it has the package, and hosts.db
-	shift   int  // addresses used so far
-	looked  int  // octets of the log that skips has read
-	few     bool // all connections come from hosts that have been there before
-	slow    bool // it reads the whole table at every connection
+	dns    *lab.DNS
+	hosts  bool // it has the package, and hosts.db
+	shift  int  // addresses used so far
+	looked int  // octets of the log that skips has read
+	few    bool // all connections come from hosts that have been there before
+	slow   bool // it reads the whole table at every connection
 }
 
 // visitors is how many hosts have been at a server before it is measured.
@@ -284,11 +284,7 @@ many addresses. Processor time is that of Exim and all its children.
 			if clients > 1 {
 				rounds = rounds/2 + 1
 			}
-			questions := defaults.dns.Questions("zen.spamhaus.org")
 			cells := b.run(trial{clients: clients, rounds: rounds, n: 160, want: "220", addr: (*server).innocents}, servers)
-			if n := defaults.dns.Questions("zen.spamhaus.org") - questions; n < rounds*160 {
-				b.Fatalf("%s: the lists were asked %d times in %d connections", defaults.name, n, rounds*160)
-			}
 			for _, s := range servers {
 				ratio := cells[s].against(cells[stock])
 				if s == stock {

@@ -495,6 +495,7 @@ func TestBashCompletion(t *testing.T) {
 			"connect-check ":               {"db", "dnsbl"},
 			"connect-db ma":                {"maintain"},
 			"connect-db maintain --retent": {"--retention-days"},
+			"connect-db sy":                {"sync"},
 			"connect-patterns ":            {"install", "remove", "test"},
 			"connect-setup a":              {"apply"},
 			"connect-setup apply --dr":     {"--dry-run"},
@@ -530,10 +531,11 @@ func TestLogcheck(t *testing.T) {
 		rules := filepath.Join(dir, "etc/logcheck/ignore.d.server", platform+"-connect-acl")
 		routine := "connect-acl[412]: maintain: /var/lib/" + platform + "/firewall-blacklist-count.db: "
 		for line, ignored := range map[string]bool{
-			"Nov 23 04:43:01 mail " + routine + "nothing to do, 10 rows before, 10 now, 12.0 KiB, 0.1 s":                           true,
-			"2026-11-23T04:43:01.123456+00:00 mail.example.org " + routine + "index made, 10 rows before, 10 now, 12.0 KiB, 0.1 s": true,
-			"Nov 23 04:43:01 mail " + routine + "database disk image is malformed":                                                 false,
-			"Nov 23 04:43:01 mail " + "connect-acl[9]: db: check skipped: no such table":                                           false,
+			"Nov 23 04:43:01 mail " + routine + "deleted 1 old row": true,
+			"2026-11-23T04:43:01.123456+00:00 mail.example.org " + "connect-acl[412]: maintain: hosts.db: deleted 12 hosts, /var/lib/" + platform + "/firewall-blacklist-count.db: deleted 0 old rows": true,
+			"Nov 23 04:43:01 mail connect-acl[412]: maintain: hosts.db: deleted 1 host after the copy was put back, because it was lost or damaged":                                                    false,
+			"Nov 23 04:43:01 mail " + routine + "database disk image is malformed":                                                                                                                     false,
+			"Nov 23 04:43:01 mail " + "connect-acl[9]: db: check skipped: no such table":                                                                                                               false,
 		} {
 			cmd := exec.Command("grep", "-qEf", rules)
 			cmd.Stdin = strings.NewReader(line + "\n")
