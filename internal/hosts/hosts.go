@@ -87,10 +87,13 @@ func Open(path string) (*DB, error) {
 
 // open gives the file one connection: pragmas and transactions must not be
 // spread over several. Exim's connections hold the lock for milliseconds.
-func open(path string) (*DB, error) {
+func open(path string) (*DB, error) { return openFor(path, 5*time.Second) }
+
+// openFor is open with the time that a statement waits for a lock.
+func openFor(path string, wait time.Duration) (*DB, error) {
 	// The path is escaped, because "?", "#" and "%" mean something in a URI.
 	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+
-		"?mode=rw&cache=private&_busy_timeout=5000&_sync=NORMAL&_txlock=immediate&_cache_size=-8192")
+		fmt.Sprintf("?mode=rw&cache=private&_busy_timeout=%d", wait.Milliseconds())+"&_sync=NORMAL&_txlock=immediate&_cache_size=-8192")
 	if err != nil {
 		return nil, explain(path, err)
 	}

@@ -87,6 +87,15 @@ func (d *door) with(t *testing.T, f func(), lines ...string) {
 	f()
 }
 
+// forget makes everyone a stranger who has no history, and ends the rates that
+// Exim remembers.
+func (d *door) forget() {
+	d.t.Helper()
+	d.ClearHints()
+	d.Root.Hosts("delete from host where history = 0;" +
+		"update host set first = 0, last = 0, greeted = 0, lists_passed = 0, login = 0, failures = 0, failures_since = 0;")
+}
+
 // expect connects and checks the greeting's code and a part of its text.
 func (d *door) expect(t *testing.T, from string, port int, code, text string) {
 	t.Helper()

@@ -60,7 +60,7 @@ func TestSnippetsOfTwoReleases(t *testing.T) {
 	apart := map[string]bool{"10-acl/10-acl-check-connect/60-check-dnsbls": true, "10-acl/11-acl-connect-helper": true}
 	check := func(t *testing.T, name string) {
 		t.Helper()
-		d.ClearHints()
+		d.forget()
 		d.Rebuild()
 		mark := len(d.Log())
 		for _, port := range []int{25, 465, 587} {

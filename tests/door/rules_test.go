@@ -30,7 +30,7 @@ func TestRate(t *testing.T) {
 			d.expect(t, "2a02:1:2:3:ffff::1", 25, "451", "")
 			d.expect(t, "2a02:1:2:4::1", 25, "220", "")
 		}, "CONNECT_STATE_RATELIMIT == enforce")
-		d.ClearHints()
+		d.forget()
 		d.with(t, func() {
 			for i := 1; i <= 12; i++ {
 				d.expect(t, innocent4, 25, "220", "")
@@ -92,7 +92,7 @@ func TestLearnAndOff(t *testing.T) {
 			t.Errorf("learning refused somebody:\n%s", l)
 		}
 
-		d.ClearHints()
+		d.forget()
 		mark = len(d.Log())
 		d.with(t, run, "CONNECT_STATE_RATELIMIT == enforce", "CONNECT_STATE_SUITE == off")
 		if l := d.Log()[mark:]; strings.Contains(l, "would ") || strings.Contains(l, "Warning") {
@@ -183,7 +183,8 @@ func TestFailedLogins(t *testing.T) {
 		})
 		// Nor does the history lock a user out, once the firewall has counted
 		// those failures; on port 25 it is a host like any other.
-		sqlite(t, d.Root.Path(database), "INSERT INTO blacklist VALUES ('5.5.5.7',1700000000,45),('5.5.5.8',1700000000,9);")
+		d.Root.History("5.5.5.7", 45)
+		d.Root.History("5.5.5.8", 9)
 		d.expect(t, "5.5.5.7", 587, "220", "")
 		d.expect(t, "5.5.5.7", 465, "220", "")
 		d.expect(t, "5.5.5.7", 25, "550", history)

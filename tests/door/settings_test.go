@@ -39,7 +39,7 @@ func TestUnusableNumbers(t *testing.T) {
 			{"CONNECT_AUTH_FAILURES == 0", "CHECK_CONNECT_RATELIMIT == 0 / 15m", "SYMBIOSIS_INCIDENT_THRESHOLD == -1", "CONNECT_STATE_SUITE == learn"},
 		} {
 			t.Run(strings.Join(lines, ", "), func(t *testing.T) {
-				d.ClearHints()
+				d.forget()
 				d.with(t, func() {
 					once := func(mark int, words string) {
 						t.Helper()
@@ -81,7 +81,7 @@ func TestBracesInSettings(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
 		for _, rest := range []string{" }", " ${if", " $nonsense"} {
 			t.Run(rest, func(t *testing.T) {
-				d.ClearHints()
+				d.forget()
 				d.with(t, func() {
 					for _, port := range []int{25, 465, 587} {
 						d.expect(t, innocent4, port, "220", "")
@@ -98,7 +98,7 @@ func TestBracesInSettings(t *testing.T) {
 					"SYMBIOSIS_INCIDENT_THRESHOLD == 10"+rest, "CHECK_CONNECT_RATELIMIT == 10 / 15m"+rest,
 					"CONNECT_AUTH_FAILURES == 10"+rest, "CONNECT_AUTH_LENIENCY == 10"+rest, "CONNECT_AUTH_PERIOD == 1h"+rest,
 					"CONNECT_GREETING_DELAY == 2"+rest, "CONNECT_GREETING_BUSY == 30"+rest)
-				d.ClearHints()
+				d.forget()
 				d.with(t, func() {
 					for _, port := range []int{25, 465, 587} {
 						d.expect(t, innocent4, port, "220", "")
@@ -167,7 +167,7 @@ func TestExtremeNumbers(t *testing.T) {
 			})
 		}, "CONNECT_STATE_RATELIMIT == enforce", "CHECK_CONNECT_RATELIMIT == 999999.999 / 999w999w999w", "SYMBIOSIS_INCIDENT_THRESHOLD == 999999999",
 			"CONNECT_AUTH_FAILURES == 999999", "CONNECT_AUTH_LENIENCY == 999999", "CONNECT_AUTH_PERIOD == 999w999w999w")
-		d.ClearHints()
+		d.forget()
 		d.with(t, func() {
 			d.expect(t, innocent4, 25, "220", "")
 			d.expect(t, innocent4, 25, "220", "")
@@ -185,7 +185,7 @@ func TestExtremeNumbers(t *testing.T) {
 			})
 		}, "CONNECT_STATE_RATELIMIT == enforce", "CHECK_CONNECT_RATELIMIT == 2 / 1h", "SYMBIOSIS_INCIDENT_THRESHOLD == 0",
 			"CONNECT_AUTH_FAILURES == 1", "CONNECT_AUTH_LENIENCY == 1", "CONNECT_AUTH_PERIOD == 9999h")
-		d.ClearHints()
+		d.forget()
 		d.with(t, func() {
 			for range 2 {
 				d.expect(t, innocent4, 25, "220", "")
