@@ -44,16 +44,12 @@ func (e *examiner) isKnown() []string {
 	return all
 }
 
+// database is the path of the firewall's database, as Exim sees it.
 func (e *examiner) database() string {
 	if !e.report.Active {
 		return e.Inside(e.Database)
 	}
 	return e.value("SYMBIOSIS_INCIDENT_DATABASE")
-}
-
-func (e *examiner) countOf(database string) string {
-	return "${if exists{" + database + "}{${lookup sqlite {" + database +
-		" select cast(coalesce(sum(count),0) as integer) from blacklist where ip='" + e.key.String() + "';}}}{absent}}"
 }
 
 // What the rules take for a number of theirs; see 30-check-symbiosis-db,
@@ -87,9 +83,6 @@ func (e *examiner) authValid() string {
 // each of the questions.
 func (e *examiner) askAll() {
 	all := []string{questionVersion, questionSpool, e.thresholdValid(), e.rateValid(), e.delayValid(), e.authValid()}
-	if _, ok := e.macros["_HAVE_LOOKUP_SQLITE"]; ok {
-		all = append(all, e.countOf(e.database()))
-	}
 	all = append(all, e.isKnown()...)
 	for _, macro := range []string{"CONNECT_PORTS_HISTORY", "CONNECT_PORTS_RATELIMIT", "CONNECT_PORTS_DNSBLS", "CONNECT_PORTS_GREETING", "CONNECT_PORTS_REVERSE"} {
 		all = append(all, e.onPorts(macro)...)

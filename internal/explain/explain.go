@@ -24,6 +24,7 @@ import (
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/firewall"
+	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/platform"
 )
 
@@ -38,8 +39,12 @@ type examiner struct {
 	user   exim.User
 	report *Report
 
-	blind   bool // the settings in force could not be read
-	known   bool // the host is let past
+	blind   bool      // the settings in force could not be read
+	known   bool      // the host is let past
+	row     hosts.Row // what the host database knows
+	lost    time.Time // when that was begun anew
+	noRow   string    // why the row could not be read; then the host is a stranger
+	hidden  bool      // only from us
 	rates   map[string]remembered
 	noRates string            // why the rates could not be read
 	answers map[string]answer // what Exim has been asked already
@@ -92,6 +97,7 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 		}
 	}
 
+	e.lookUp() // before anything runs beside it: it changes the rights of the process
 	// What waits for a resolver goes on meanwhile.
 	var lists Rule
 	var reverse answer
@@ -139,6 +145,7 @@ const (
 	connectDir       = "10-acl/10-acl-check-connect/"
 	snippetVariables = connectDir + "15-connect-variables"
 	snippetKnown     = connectDir + "20-accept-known"
+	snippetLookUp    = connectDir + "20-look-up-host"
 	snippetReverse   = connectDir + "21-check-sender-host-name"
 	snippetHistory   = connectDir + "30-check-symbiosis-db"
 	snippetRatelimit = connectDir + "50-ratelimit"
@@ -146,6 +153,7 @@ const (
 	snippetGreeting  = connectDir + "80-delay-greeting"
 	snippetHelper    = "10-acl/11-acl-connect-helper"
 	snippetState     = "10-acl/14-acl-connect-state"
+	snippetHosts     = "10-acl/15-acl-connect-hosts"
 	snippetHelo      = "10-acl/20-acl-check-helo/30-check-helo-name"
 	snippetArgument  = "10-acl/30-acl-check-auth/03-check-auth-argument"
 	snippetAuth      = "10-acl/30-acl-check-auth/05-check-auth-failures"
@@ -302,7 +310,7 @@ func (e *examiner) foreign() {
 			continue
 		}
 		switch connectDir + name {
-		case snippetVariables, snippetKnown, snippetReverse, snippetHistory, snippetRatelimit, snippetDNSBLs, snippetGreeting,
+		case snippetVariables, snippetKnown, snippetLookUp, snippetReverse, snippetHistory, snippetRatelimit, snippetDNSBLs, snippetGreeting,
 			connectDir + "00-header", connectDir + "10-accept-local", connectDir + "90-default":
 		default:
 			e.note("not explained here, because it is not ours: %s%s; exim4 -bh %s tries it", connectDir, name, e.host)

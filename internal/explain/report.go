@@ -86,13 +86,14 @@ type History struct {
 	Last      time.Time `json:"last"`
 }
 
-// A Rate is an average that Exim remembers about the host.
+// A Rate is an average that Exim remembers about the host, or its number of
+// failed logins.
 type Rate struct {
 	Now    float64   `json:"now"`  // events per period at this moment
 	Next   float64   `json:"next"` // with the event that is asked about
 	Limit  float64   `json:"limit"`
 	Period string    `json:"period"`
-	Last   time.Time `json:"last"` // the last event; zero when Exim remembers none
+	Last   time.Time `json:"last"` // the last event, of failed logins the first; zero when there is none
 }
 
 // A Round is what the DNS lists of some ports say.

@@ -34,54 +34,40 @@ func (e *examiner) reverse(name answer) Rule {
 	return r
 }
 
-// history makes the query of 30-check-symbiosis-db: through Exim, so that what
-// Exim cannot read is not read here either.
+// history compares what the host database has of the firewall's counts. The
+// rows behind it are the firewall's.
 func (e *examiner) history() Rule {
 	r, ask := e.rule("history", snippetHistory, "CONNECT_STATE_HISTORY", "CONNECT_PORTS_HISTORY")
-	h := &History{Threshold: strings.TrimSpace(e.value("SYMBIOSIS_INCIDENT_THRESHOLD"))}
-	database := e.database()
-	outside := filepath.Join(e.Root, database)
-	skip := func(why string) Rule {
-		r.set(ask, Skipped)
-		r.tell("history not known: %s", why)
-		return r
+	h := &History{Count: e.row.History, Threshold: strings.TrimSpace(e.value("SYMBIOSIS_INCIDENT_THRESHOLD"))}
+	rows, err := blacklist.Rows(e.ctx, filepath.Join(e.Root, e.database()), e.key)
+	var sum int64
+	for _, row := range rows {
+		sum = blacklist.Plus(sum, row.Count)
 	}
-	if _, sqlite := e.macros["_HAVE_LOOKUP_SQLITE"]; sqlite {
-		a := e.ask(askLimit, e.countOf(database))[0]
-		if a.text == "absent" {
-			return skip(database + " does not exist (the firewall makes it when it first counts)")
-		}
-		n, err := strconv.ParseInt(a.text, 10, 64)
-		if a.failed() || err != nil {
-			return skip(fmt.Sprintf("%s: %s (%s-connect-setup check says more)", database, a.text, e.Name))
-		}
-		h.Count = n
-	} else {
-		rows, err := blacklist.Rows(e.ctx, outside, e.key)
-		if err != nil {
-			return skip(err.Error())
-		}
-		for _, r := range rows {
-			h.Count = blacklist.Plus(h.Count, r.Count)
-		}
-	}
-	r.History = h
-	rows, err := blacklist.Rows(e.ctx, outside, e.key)
-	if err == nil && len(rows) > 0 {
+	if len(rows) > 0 {
 		h.Rows, h.First, h.Last = len(rows), rows[0].Time(), rows[len(rows)-1].Time()
 	}
+	if e.noRow != "" {
+		r.set(ask, e.forgets())
+		r.tell("history not known: %s", e.noRow)
+		h.Count = sum
+	}
+	r.History = h
 	text := fmt.Sprintf("count %d", h.Count)
 	if h.Rows > 0 {
 		text += fmt.Sprintf(" in %d %s, first %s, last %s", h.Rows, plural(h.Rows, "row", "rows"), stamp(h.First), stamp(h.Last))
 	}
 	if err != nil {
-		text += fmt.Sprintf(" (the rows cannot be read: %v)", err)
+		text += fmt.Sprintf(" (the firewall's rows cannot be read: %v)", err)
 	}
-	if r.Snippet == snippetHistory && e.inForce(snippetHistory) {
+	if e.inForce(snippetHistory) {
 		text += fmt.Sprintf("; refused above %s", h.Threshold)
 	}
 	r.tell("%s", text)
-	if e.blind {
+	if err == nil && sum != h.Count {
+		r.tell("the firewall has counted %d meanwhile: %s-connect-db sync brings it over", sum, e.Name)
+	}
+	if e.blind || e.noRow != "" {
 		return r
 	}
 	// As the rule does, look at the threshold only when there is a count.
@@ -109,17 +95,14 @@ func (e *examiner) passOver(r *Rule, ask [len(Ports)]bool) {
 	for i, port := range Ports {
 		ask[i] = ask[i] && port != 25
 	}
-	if !any3(ask) {
-		return
-	}
-	if e.noRates != "" {
-		r.set(ask, Unknown)
-		r.tell("not known whether a user has logged in from there: %s", e.noRates)
-		return
-	}
-	if passed := e.rate("30d", "per_cmd/connect-auth-passed-", 0, time.Now()); passed.Now >= 0.05 {
+	switch {
+	case !any3(ask):
+	case time.Since(e.row.Login) < month:
 		r.set(ask, Pass)
-		r.tell("passed over on the users' ports, because somebody has logged in from there, last %s", stamp(passed.Last))
+		r.tell("passed over on the users' ports, because somebody has logged in from there, last %s", stamp(e.row.Login))
+	case within(e.lost, mourning):
+		r.set(ask, Pass)
+		r.tell("passed over on the users' ports, because the host database was lost, %s, and nobody knows for a week who is a user", stamp(e.lost))
 	}
 }
 
@@ -210,9 +193,16 @@ func (e *examiner) dnsbls() Rule {
 		default:
 			verdict = e.round(&round, lists)
 		}
+		passed := within(e.row.ListsPassed, time.Duration(seconds(e.value("CONNECT_DNSBL_MEMORY")))*time.Second)
+		if passed {
+			verdict = Pass
+		}
 		r.set(on, verdict)
 		r.DNSBL = append(r.DNSBL, round)
 		e.tellRound(&r, round, verdict)
+		if passed {
+			r.tell("Exim does not ask: it has passed the lists, %s, which counts for %s", stamp(e.row.ListsPassed), e.value("CONNECT_DNSBL_MEMORY"))
+		}
 	}
 	return r
 }
@@ -308,17 +298,16 @@ func (e *examiner) greeting() Rule {
 		r.tell("CONNECT_GREETING_DELAY is %q: not a whole number of seconds from 0 to 99", seconds)
 		return r
 	}
-	if e.noRates != "" {
+	switch {
+	case e.hidden:
 		r.set(ask, Unknown)
-		r.tell("not known whether it has been here: %s", e.noRates)
-		return r
-	}
-	if rate := e.rate("30d", "per_conn/connect-greeted-", 0, time.Now()); rate.Now >= 0.05 {
+		r.tell("not known whether it has been here: %s", e.noRow)
+	case time.Since(e.row.Greeted) < month:
 		r.set(ask, Pass)
-		r.tell("it has waited before, last %s", stamp(rate.Last))
-	} else {
+		r.tell("it has waited before, last %s", stamp(e.row.Greeted))
+	default:
 		r.set(ask, Delay)
-		r.tell("it has not been here before: greeted after %s s", seconds)
+		r.tell("it has not been here before, as far as this server knows: greeted after %s s", seconds)
 	}
 	return r
 }
@@ -348,7 +337,7 @@ func refuses(state string) string {
 	return "refuses"
 }
 
-// auth reads the failed logins that Exim remembers. It runs after accepted,
+// auth looks at the failed logins of the host. It runs after accepted,
 // because known hosts are not counted.
 func (e *examiner) auth() Rule {
 	r, ask := e.rule("auth", snippetAuth, "CONNECT_STATE_AUTH", "")
@@ -370,26 +359,26 @@ func (e *examiner) auth() Rule {
 		r.set(ask, Skipped)
 		r.tell("CONNECT_AUTH_FAILURES, _LENIENCY and _PERIOD are %q, %q and %q: not two whole numbers from 1 to 999999 and a period such as 1h", failures, leniency, period)
 		return r
-	case e.noRates != "":
-		r.set(ask, Unknown)
-		r.tell("failed logins not known: %s", e.noRates)
+	case e.noRow != "":
+		r.set(ask, e.forgets())
+		r.tell("failed logins not known: %s", e.noRow)
 		return r
 	}
-	now := time.Now()
 	limit, why := failures, ""
-	if passed := e.rate("30d", "per_cmd/connect-auth-passed-", 0, now); passed.Now >= 0.05 {
-		limit, why = leniency, ", because somebody has logged in from there, last "+stamp(passed.Last)
+	if time.Since(e.row.Login) < month {
+		limit, why = leniency, ", because somebody has logged in from there, last "+stamp(e.row.Login)
 	}
-	most, _ := strconv.ParseFloat(limit, 64)
-	rate := e.rate(period, "per_cmd/connect-auth-failed-", 0, now)
-	rate.Limit = most
-	r.Rate = &rate
+	most, _ := strconv.ParseInt(limit, 10, 64)
+	rate := Rate{Limit: float64(most), Period: period}
 	text := fmt.Sprintf("no failed logins remembered; %s / %s allowed%s", limit, period, why)
-	if !rate.Last.IsZero() {
-		text = fmt.Sprintf("%.1f failed logins / %s, last %s; %s allowed%s", rate.Now, period, stamp(rate.Last), limit, why)
+	if time.Since(e.row.FailuresSince).Abs() < time.Duration(seconds(period))*time.Second {
+		rate.Now, rate.Last = float64(e.row.Failures), e.row.FailuresSince
+		text = fmt.Sprintf("%d failed %s since %s; %s / %s allowed%s", e.row.Failures, plural(int(e.row.Failures), "login", "logins"), stamp(rate.Last), limit, period, why)
 	}
+	rate.Next = rate.Now
+	r.Rate = &rate
 	r.tell("%s", text)
-	if rate.Now >= most-0.5 {
+	if rate.Now >= rate.Limit {
 		r.set(ask, Defer)
 	} else {
 		r.set(ask, Pass)

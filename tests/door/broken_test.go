@@ -88,7 +88,7 @@ func TestBrokenHostDatabase(t *testing.T) {
 				d.forget()
 				keep := run("cp -a . ../hosts.good")
 				keep()
-				defer run("cd "+filepath.Dir(dir)+"; rm -rf hosts; mv hosts.good hosts")()
+				defer run("cd " + filepath.Dir(dir) + "; rm -rf hosts; mv hosts.good hosts")()
 				s.make()
 				once := func(mark int) {
 					t.Helper()
