@@ -316,6 +316,7 @@ var (
 	delayValue = regexp.MustCompile(`^(?:0|[1-9]\d?)$`)
 	loginValue = regexp.MustCompile(`^[1-9]\d{0,5}$`)
 	timeValue  = regexp.MustCompile(`^` + period + `$`)
+	agoValue   = regexp.MustCompile(`^(?:0[smhdw]|` + period + `)$`)
 )
 
 // A period that Exim's ratelimit can work with: not 0, and no more than fits
@@ -351,6 +352,7 @@ func (d *doctor) values() {
 		"SYMBIOSIS_INCIDENT_THRESHOLD":  {countValue, "a whole number from 0 to 999999999"},
 		"CHECK_CONNECT_RATELIMIT":       {rateValue, "a number from 2 to 999999 and a period such as 10 / 15m (CONNECT_STATE_RATELIMIT == off switches the check off)"},
 		"CHECK_CONNECT_DNSBL_THRESHOLD": {scoreValue, "a whole number of 1 or more"},
+		"CONNECT_DNSBL_MEMORY":          {agoValue, "a period such as 1h, or 0s to ask the lists every time"},
 		"CONNECT_GREETING_DELAY":        {delayValue, "a whole number of seconds from 0 to 99"},
 		"CONNECT_GREETING_BUSY":         {countValue, "a whole number of connections"},
 		"CONNECT_AUTH_FAILURES":         {loginValue, "a whole number from 1 to 999999 (CONNECT_STATE_AUTH == off switches the check off)"},

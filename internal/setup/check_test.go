@@ -456,6 +456,7 @@ func TestValuesAreTheRules(t *testing.T) {
 	}
 	for value, shape := range map[string]*regexp.Regexp{
 		"0": countValue, "999999999": countValue, "2/1s": rateValue, "10 / 15m": rateValue, "2.5 / 1h30m": rateValue, "999999 / 999w999w999w": rateValue,
+		"0s": agoValue, "1h": agoValue,
 		"1": loginValue, "999999": loginValue, "1s": timeValue, "86400s": timeValue, "9999h": timeValue,
 	} {
 		if !shape.MatchString(value) {
