@@ -157,7 +157,7 @@ func (d *doctor) configuration() bool {
 	}
 	name := map[string]string{"symbiosis": "Symbiosis", "sympl": "Sympl"}[d.Name]
 	if older(version, 4, 94) {
-		d.warn("platform", "upgrade Exim: the rules are tested with 4.94 to 4.98", "%s, Exim %s", name, version)
+		d.warn("platform", "upgrade Exim: the rules are tested with 4.94 to 4.100", "%s, Exim %s", name, version)
 	} else {
 		d.ok("platform", "%s, Exim %s", name, version)
 	}
@@ -386,6 +386,10 @@ func (d *doctor) logging() {
 	value = strings.Join(strings.Fields(value), " ") // the macros in it leave gaps
 	if value == "" {
 		value = "nothing"
+	}
+	// Exim 4.100 takes an option twice, and obeys the last.
+	for _, o := range d.overruled(d.ctx, d.macros) {
+		d.warn("logging", d.apply(), "%s is set again behind ours, which has no effect: an attacker may write lines of the log, or guess without being counted", o)
 	}
 	switch {
 	case err != nil:
@@ -704,16 +708,18 @@ func (d *doctor) cronDaemon() bool {
 
 // A Report is what Status tells.
 type Report struct {
-	Platform     string   `json:"platform"` // "" where there is none
-	Package      string   `json:"package,omitempty"`
-	Applied      bool     `json:"applied"`     // the rules are built into the tree
-	InForce      bool     `json:"in_force"`    // they are part of the configuration in force
-	Interrupted  bool     `json:"interrupted"` // a run did not come to its end
-	Since        string   `json:"since,omitempty"`
-	LogSelector  string   `json:"log_selector,omitempty"` // taken over from elsewhere
-	LogSnippets  []string `json:"log_snippets,omitempty"`
-	PatternsFile string   `json:"patterns_file,omitempty"`
-	Exim         int      `json:"exim_pid,omitempty"`
+	Platform      string   `json:"platform"` // "" where there is none
+	Package       string   `json:"package,omitempty"`
+	Applied       bool     `json:"applied"`     // the rules are built into the tree
+	InForce       bool     `json:"in_force"`    // they are part of the configuration in force
+	Interrupted   bool     `json:"interrupted"` // a run did not come to its end
+	Since         string   `json:"since,omitempty"`
+	LogSelector   string   `json:"log_selector,omitempty"` // taken over from elsewhere
+	LogSnippets   []string `json:"log_snippets,omitempty"`
+	EventAction   string   `json:"event_action,omitempty"` // likewise
+	EventSnippets []string `json:"event_snippets,omitempty"`
+	PatternsFile  string   `json:"patterns_file,omitempty"`
+	Exim          int      `json:"exim_pid,omitempty"`
 }
 
 // Status tells what is applied, without asking any rule.
@@ -738,6 +744,7 @@ func Status(ctx context.Context, opt Options) (Report, error) {
 	if has {
 		rep.Since = s.Applied.Format(time.RFC3339)
 		rep.LogSelector, rep.LogSnippets = s.LogSelector, s.LogSnippets
+		rep.EventAction, rep.EventSnippets = s.EventAction, s.EventSnippets
 	}
 	if data, err := os.ReadFile(r.patternFile()); err == nil && patterns.Installed(data) {
 		rep.PatternsFile = r.exim.Inside(r.patternFile())
