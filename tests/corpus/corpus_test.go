@@ -6,9 +6,14 @@ import (
 	"reflect"
 	"sync"
 	"testing"
+
+	"symbiosis-connect-acl/internal/patterns/compose"
 )
 
-const corpusFile = "corpus.tsv"
+const (
+	corpusFile  = "corpus.tsv"
+	patternFile = "../../patterns.d/exim4.patterns"
+)
 
 var corpus = sync.OnceValues(func() ([]Entry, error) { return Load(corpusFile) })
 
@@ -33,7 +38,7 @@ func lines(entries []Entry) []string {
 // true peer of every offence, once, and nothing else.
 func TestOurPatterns(t *testing.T) {
 	entries := load(t)
-	rules := Rules()
+	rules := compose.Rules()
 	event := func(i int) string { return rules[i].Event }
 	var results [][][]Hit
 	for _, e := range Engines(".") {

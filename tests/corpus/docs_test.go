@@ -1,13 +1,18 @@
 package corpus
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
+
+	"symbiosis-connect-acl/internal/patterns/compose"
 )
+
+var update = flag.Bool("update", false, "write the table instead of comparing it")
 
 const (
 	docFile    = "../../docs/patterns.md"
@@ -71,7 +76,7 @@ func table(t *testing.T, entries []Entry) string {
 	sort.Strings(versions)
 	fmt.Fprintf(&b, "%d lines, %d ways of forging, %d selector sets.\n\n", len(entries), len(ways), len(sets))
 
-	rules := Rules()
+	rules := compose.Rules()
 	event := func(i int) string { return rules[i].Event }
 	b.WriteString("| patterns | engine | Exim | offences | caught | evaded | framed | counted twice | ordinary traffic taken |\n|---|---|---|---:|---:|---:|---:|---:|---:|\n")
 	for _, e := range append(Engines("."), NftfwReading(".")) {

@@ -1,3 +1,5 @@
+// Package corpus holds what real Exims have logged of every event and of every
+// way to forge one that we know of, and judges pattern files by it.
 package corpus
 
 import (

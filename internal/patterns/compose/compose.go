@@ -1,6 +1,6 @@
-// Package corpus holds what real Exims have logged of every event and of every
-// way to forge one that we know of, and judges pattern files by it.
-package corpus
+// Package compose puts our pattern file together from the parts of a log line
+// that Exim writes. docs/patterns.md has the reasons and the proof.
+package compose
 
 import (
 	"fmt"
@@ -132,8 +132,10 @@ func Rules() []Rule {
 	}
 }
 
-// Compose gives the whole of patterns.d/exim4.patterns.
-func Compose() string {
+//go:generate go run ./generate ../../../patterns.d/exim4.patterns
+
+// File gives the whole of patterns.d/exim4.patterns.
+func File() string {
 	var b strings.Builder
 	b.WriteString(`# symbiosis-connect-acl: what Exim's main log tells about hosts that do harm.
 #
