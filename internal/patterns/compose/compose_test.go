@@ -42,19 +42,17 @@ func TestPatternFileIsComposed(t *testing.T) {
 	}
 }
 
-// without is a machine built by hand; here it is held against strings.Contains
-// for every text over the characters that matter.
+// without is held against strings.Contains for every text over the characters
+// that matter.
 func TestWithout(t *testing.T) {
-	for _, literal := range []string{": 535", ": too many", ": synt", "d AUTH", " U="} {
+	for _, literal := range []string{": 5", ": sy", " U="} {
 		re := regexp.MustCompile("^" + without(literal, "") + "$")
-		alphabet := "x" + literal[:min(4, len(literal))]
-		var try func(s string, depth int)
+		alphabet := "x" + literal
 		bad := 0
+		var try func(s string, depth int)
 		try = func(s string, depth int) {
-			for _, text := range []string{s, s + literal, literal + s, s + literal[:len(literal)-1] + s, s + literal[:3] + literal + s} {
-				if re.MatchString(text) == strings.Contains(text, literal) {
-					bad++
-				}
+			if re.MatchString(s) == strings.Contains(s, literal) {
+				bad++
 			}
 			if depth == 0 {
 				return
@@ -63,7 +61,7 @@ func TestWithout(t *testing.T) {
 				try(s+alphabet[i:i+1], depth-1)
 			}
 		}
-		try("", 5)
+		try("", 8)
 		if bad > 0 {
 			t.Errorf("%q: wrong for %d texts", literal, bad)
 		}

@@ -540,10 +540,10 @@ func scenarios() []scenario {
 		add(scenario{name: "helo-bare-25" + suffix, kind: "ordinary", core: true, v6: v6, play: func(c *client) { c.dial(25); c.say("EHLO"); c.say("HELO"); c.quit() }})
 	}
 	// The one character beyond those of names that Exim believes.
-	add(scenario{name: "slash-history", kind: "event", core: true, want: "history", peer: name("45.70.1.3", "a/b.customer.example."),
+	add(scenario{name: "slash-history", kind: "event", core: true, want: "history", peer: name("45.70.1.5", "a/b.customer.example."),
 		prepare: func(l *lab, peer string) error { return l.offend(peer) },
 		play:    func(c *client) { c.dial(25) }})
-	add(scenario{name: "slash-auth-failed", kind: "event", core: true, want: "auth-failed", peer: name("45.70.1.4", "c/d.customer.example."), play: func(c *client) {
+	add(scenario{name: "slash-auth-failed", kind: "event", core: true, want: "auth-failed", peer: name("45.70.1.6", "c/d.customer.example."), play: func(c *client) {
 		c.dial(465)
 		c.say("EHLO a.example.net")
 		c.login("info@example.org", "secret")
