@@ -2,6 +2,7 @@ package corpus
 
 import (
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -50,9 +51,9 @@ func TestOurPatterns(t *testing.T) {
 			t.Fatal(err)
 		}
 		results = append(results, hits)
-		if s := Judge(entries, hits, event); s.Framed+s.Evaded+s.Double+s.Wrong+s.Ordinary > 0 || s.Caught != s.Offences || s.Offences == 0 {
-			t.Errorf("%s: of %d offences %d caught, %d evaded; %d framed, %d double-counted, %d of ordinary traffic, %d otherwise counted too often",
-				e.Name, s.Offences, s.Caught, s.Evaded, s.Framed, s.Double, s.Ordinary, s.Wrong)
+		if s := Judge(entries, hits, event); s.Framed+s.Evaded+s.Double+s.Wrong+s.Ordinary+s.Relays > 0 || s.Caught != s.Offences || s.Offences == 0 {
+			t.Errorf("%s: of %d offences %d caught, %d evaded; %d framed, %d double-counted, %d of ordinary traffic, %d of relays, %d otherwise counted too often",
+				e.Name, s.Offences, s.Caught, s.Evaded, s.Framed, s.Double, s.Ordinary, s.Relays, s.Wrong)
 			for _, x := range s.Examples {
 				t.Log(x)
 			}
@@ -106,6 +107,20 @@ func TestExamples(t *testing.T) {
 				t.Errorf("%s: the example of %q is taken by %v, not by pattern %d alone", e.Name, r.Comment, hits[i], i)
 			}
 		}
+	}
+}
+
+// No line of a relay may be taken, be it with the relay's own address.
+func TestRelaysAreJudged(t *testing.T) {
+	relay := netip.MustParseAddr("192.0.2.1")
+	entries := []Entry{
+		{Kind: "relay", Scenario: "a", Peer: relay, Line: "taken"},
+		{Kind: "relay", Scenario: "a", Peer: relay, Line: "passed over"},
+		{Kind: "relay", Scenario: "b", Peer: relay, Want: "?", Line: "taken"},
+	}
+	s := Judge(entries, [][]Hit{{{0, "192.0.2.1"}}, nil, {{0, "192.0.2.9"}}}, nil)
+	if s.Relays != 2 || s.Framed+s.Ordinary+s.Wrong+s.Offences > 0 || len(s.Examples) != 2 {
+		t.Errorf("%+v", s)
 	}
 }
 
