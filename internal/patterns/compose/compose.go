@@ -95,7 +95,7 @@ func Rules() []Rule {
 		{"auth-failed", "A login with a wrong name or password.",
 			`2026-11-23 13:26:23 LOGIN authenticator failed for (client.example.net) [45.80.5.6]: 535 Incorrect authentication data (set_id=info@example.org)`,
 			start + `[^ ]+ authenticator failed for (?:H=)?` + name + helo + peer + `: 535 Incorrect authentication data(?: \(` + without(": 5", "") + `\))?$`},
-		{"auth-failed", "The same, written by our rules: Exim's line could name somebody else.",
+		{"auth-failed", "A failed login, in a line of our rules': Exim's own could name somebody else.",
 			`2026-11-23 13:26:37 connect-acl: failed login from [45.80.82.83]: forged user name`,
 			own(`failed login from \[__IP__\](?:: forged user name| \(set_id=[-+.@0-9A-Z_a-z]+\))?`)},
 		// Where rfc1413_hosts asks, the client's answer stands behind its address,
@@ -116,10 +116,10 @@ func Rules() []Rule {
 		// Who forges an address needs a bracket. Parentheses alone are no offence:
 		// Exim writes "(no argument given)" for a bare EHLO, and "(none)" is a
 		// Linux without a name.
-		{"helo-refused", "The same, where Exim itself has refused the name.",
+		{"helo-refused", "A HELO name made to forge log lines, which Exim itself has refused.",
 			`2026-11-23 13:26:36 rejected EHLO from [45.80.74.75]: syntactically invalid argument(s): x) [8.8.8.8]: 535 Incorrect authentication data (set_id=y`,
 			start + `rejected (?:EHLO|HELO) from ` + name + peer + `: syntactically invalid argument\(s\): [^\[\]"]*[\[\]"].*$`},
-		{"helo-refused", "The same after a HELO that Exim has taken.",
+		{"helo-refused", "A second HELO name of that kind, after one that Exim has taken.",
 			`2026-11-23 13:26:40 rejected EHLO from (a.example.net) [45.80.98.99]: syntactically invalid argument(s): x) [8.8.8.8]: 535 Incorrect authentication data (set_id=y`,
 			start + `rejected (?:EHLO|HELO) from ` + name + heloGiven + peer + `: syntactically invalid argument\(s\): ` +
 				without(": sy", `\[\]"`) + `[\[\]"]` + without(": sy", "") + `[^*\n]$`},
@@ -133,11 +133,11 @@ func Rules() []Rule {
 		// a smuggler makes talk nonsense looks as if it had said none. So there must
 		// be no name. And the last line must not be one of HTTP's: a header, or the
 		// empty one behind them.
-		{"too-many-errors", "Nothing but unknown commands, which are not a web client's, before any HELO.",
+		{"too-many-errors", "Nothing but unknown commands, and not a web client's, before any HELO.",
 			`2026-11-23 13:26:31 SMTP call from [45.80.42.43] dropped: too many unrecognized commands (last was "XYZZY")`,
 			start + `SMTP call from ` + peer + ` dropped: too many unrecognized commands \(last was "[-0-9A-Z_a-z]*(?:[^-0-9A-Z_a-z:"]|[-0-9A-Z_a-z]").*$`},
 		// The list of what Exim has understood holds no EHLO, HELO or AUTH.
-		{"too-many-errors", "Mail before any HELO.",
+		{"too-many-errors", "Nothing but commands of a mail, again and again, before any HELO.",
 			`2026-11-23 13:26:39 SMTP call from [45.80.93.94] dropped: too many syntax or protocol errors (last command was "RCPT TO:<x) [8.8.8.8]: 535 Incorrect authentication data (set_id=y>",  C=RCPT,RCPT,RCPT,RCPT)`,
 			start + `SMTP call from ` + name + peer + ` dropped: too many syntax or protocol errors \(last command was ".*", +C=(?:[BDI-Z][A-Z]+[,)])+$`},
 	}

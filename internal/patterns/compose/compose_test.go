@@ -29,7 +29,10 @@ func TestPatternFileIsComposed(t *testing.T) {
 	if len(f.Patterns) != len(Rules()) || len(f.Notes) != 0 {
 		t.Errorf("%d patterns for %d rules, notes %v", len(f.Patterns), len(Rules()), f.Notes)
 	}
-	for _, p := range f.Patterns {
+	for i, p := range f.Patterns {
+		if p.Comment != Rules()[i].Comment {
+			t.Errorf("line %d: what `patterns test` calls it is %q, want %q", p.Line, p.Comment, Rules()[i].Comment)
+		}
 		if p.Engine != patterns.RE2 {
 			t.Errorf("line %d is outside the common subset", p.Line)
 		}
