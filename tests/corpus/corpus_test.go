@@ -138,6 +138,11 @@ func TestFurtherLines(t *testing.T) {
 		`2026-11-23 12:00:00 LOGIN authenticator failed for H=a.example (x) [192.0.2.1]:77 I=[192.0.2.25]:465 U=anna Ci=7: 535 Incorrect authentication data (set_id=x)`:             "auth-failed",
 		`2026-11-23 12:00:00 LOGIN authenticator failed for H=(x) [192.0.2.1]: 535 Incorrect authentication data (set_id=y) [8.8.8.8]: 535 Incorrect authentication data (set_id=z)`: "",
 		`2026-11-23 12:00:00 LOGIN authenticator failed for H=(x) [192.0.2.1]: 435 Unable to authenticate at present (set_id=y): no answer`:                                          "",
+		// The HELO name is in the way where the rule for it only learns.
+		`2026-11-23 12:00:00 H=(x) [8.8.8.8] rejected AUTH LOGIN) [192.0.2.1] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.`:                    "",
+		`2026-11-23 12:00:00 SMTP protocol error in "AUTH LOGIN" H=(x) [8.8.8.8] U=) [192.0.2.1] AUTH command used when not advertised`:                                    "",
+		`2026-11-23 12:00:00 rejected EHLO from (x) [8.8.8.8]: syntactically invalid argument(s): [y) [192.0.2.1]: syntactically invalid argument(s): (no argument given)`: "",
+		`2026-11-23 12:00:00 H=(a (b) c) [192.0.2.1] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.`:                                             "auth-no-tls",
 		// Any spelling.
 		`2026-11-23 12:00:00 SMTP protocol error in "auth login" H=(x) [192.0.2.1] AUTH command used when not advertised`:                                              "auth-not-advertised",
 		`2026-11-23 12:00:00 SMTP protocol error in "aUTh  pLAIN" H=(x) [192.0.2.1] AUTH command used when not advertised`:                                             "auth-not-advertised",
@@ -154,6 +159,8 @@ func TestFurtherLines(t *testing.T) {
 		`2026-11-23 12:00:00 SMTP call from [192.0.2.1] dropped: too many unrecognized commands (last was "")`:                                                                     "",
 		`2026-11-23 12:00:00 SMTP call from [192.0.2.1] dropped: too many unrecognized commands (last was "X-y: z [")`:                                                             "",
 		`2026-11-23 12:00:00 SMTP call from [192.0.2.1] dropped: too many unrecognized commands (last was "root")`:                                                                 "too-many-errors",
+		// What another server answered about a recipient.
+		`2026-11-23 12:00:00 H=mx.example [192.0.2.1] F=<a@b> rejected RCPT <c@d>: 550 x rejected connection in "connect" ACL: Blacklisted: Denied access - history of unwanted activity`: "",
 		// What a smuggler makes a relay send, whose HELO name is its own and so not in the line.
 		`2026-11-23 12:00:00 SMTP call from mx.example [192.0.2.1] dropped: too many unrecognized commands (last was "root")`:                                                     "",
 		`2026-11-23 12:00:00 SMTP call from mx.example [192.0.2.1] dropped: too many syntax or protocol errors (last command was "RCPT TO:<a@b_c>",  C=EHLO,MAIL,RCPT,RCPT,RCPT)`: "",

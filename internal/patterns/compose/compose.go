@@ -23,17 +23,20 @@ const (
 	// A host's verified name. It may hold anything but what begins the next part:
 	// Exim believes no name with brackets, parentheses or spaces.
 	name = `(?:[^ (\[]+ )?`
-	// What the client calls itself: plain words, an address literal, or what a
-	// Linux without a name says. Other brackets and parentheses would make the
-	// line ambiguous.
-	heloGiven = `\((?:[^\[\]()]*|\[[^\[\]() ]*\]|\(none\))\) `
+	// What the client calls itself: anything without a bracket, or an address
+	// literal. A forger has to write a bracket, and then the pattern takes his
+	// address only if the client's own, which follows, can be passed over too.
+	heloGiven = `\(\[?[^\[\]]*\]?\) `
 	helo      = `(?:` + heloGiven + `)?`
-	// The address, the port with +incoming_port, our own end of the connection
-	// with +incoming_interface, the ident name where rfc1413_hosts asks, and the
-	// connection's number with +connection_id.
-	peer = `\[__IP__\](?::[0-9]+)?(?: (?:I|U|Ci)=[^ ]+)*`
-	// TLS details, which a connection to port 465 has from its start.
-	fields = `(?: [A-Z]+(?:=(?:"[^"]*"|[^ "][^ ]*)?)?)*`
+	// The address, and the port with +incoming_port.
+	address = `\[__IP__\](?::[0-9]+)?`
+	// Behind it our own end of the connection with +incoming_interface, the ident
+	// name where rfc1413_hosts asks, and the connection's number with
+	// +connection_id.
+	peer = address + `(?: (?:I|U|Ci)=[^ ]+)*`
+	// And before there is a HELO name: TLS details, too, which a connection to
+	// port 465 has from its start.
+	stranger = address + `(?: [A-Za-z]+=(?:"[^"]*"|[^ "][^ ]*))*`
 )
 
 // refused is how Exim says that the connect ACL has refused a host. Since 4.98
@@ -47,15 +50,12 @@ const refused = ` (?:temporarily )?(?:rejected connection in "connect"|dropped b
 // of its address as well as behind it, and no expression could tell which of
 // the two addresses is its own. So where the client's text follows the address,
 // it must not hold Exim's words. A few letters of them are enough.
-//
-// Nor do the characters in but occur in the text; they stand as in a set, and
-// the literal holds none of them.
-func without(literal, but string) string {
+func without(literal string) string {
 	first, rest := literal[:1], literal[1:]
 	if strings.Contains(rest, first) {
 		panic("the first character of the literal occurs again: " + literal)
 	}
-	not := func(chars string) string { return "[^" + chars + but + "]" }
+	not := func(chars string) string { return "[^" + chars + "]" }
 	other := "" // what may follow first, and more and more of rest
 	for i := len(rest) - 1; i >= 0; i-- {
 		c := rest[i : i+1]
@@ -94,7 +94,7 @@ func Rules() []Rule {
 			start + `H=` + name + helo + peer + ` rejected AUTH [^\[]*: SSL or TLS encryption required when authenticating\.$`},
 		{"auth-failed", "A login with a wrong name or password.",
 			`2026-11-23 13:26:23 LOGIN authenticator failed for (client.example.net) [45.80.5.6]: 535 Incorrect authentication data (set_id=info@example.org)`,
-			start + `[^ ]+ authenticator failed for (?:H=)?` + name + helo + peer + `: 535 Incorrect authentication data(?: \(` + without(": 5", "") + `\))?$`},
+			start + `[^ ]+ authenticator failed for (?:H=)?` + name + helo + peer + `: 535 Incorrect authentication data(?: \(` + without(": 5") + `\))?$`},
 		{"auth-failed", "A failed login, in a line of our rules': Exim's own could name somebody else.",
 			`2026-11-23 13:26:37 connect-acl: failed login from [45.80.82.83]: forged user name`,
 			own(`failed login from \[__IP__\](?:: forged user name| \(set_id=[-+.@0-9A-Z_a-z]+\))?`)},
@@ -102,14 +102,14 @@ func Rules() []Rule {
 		// and the command in front: the two together must not hold a second peer.
 		{"auth-not-advertised", "A robot tries to log in where no login is offered. Needs +smtp_protocol_error in log_selector.",
 			`2026-11-23 13:26:23 SMTP protocol error in "AUTH LOGIN" H=(a.example.net) [45.80.18.19] AUTH command used when not advertised`,
-			start + `SMTP protocol error in "(?i:AUTH)[^ ]*(?: +(?:` + mechanism + `(?: ` + without(" U=", "") + `)?)?)?" H=` + name + helo + peer + ` AUTH command used when not advertised$`},
+			start + `SMTP protocol error in "(?i:AUTH)[^ ]*(?: +(?:` + mechanism + `(?: ` + without(" U=") + `)?)?)?" H=` + name + helo + peer + ` AUTH command used when not advertised$`},
 		{"history", "A host with a history of offences has come back. Written by our rule 30-check-symbiosis-db.",
 			`2026-11-23 13:26:23 H=[45.80.19.20] rejected connection in "connect" ACL: Blacklisted: Denied access - history of unwanted activity (count 42, threshold 10)`,
-			start + `H=` + name + peer + fields + refused + `Blacklisted: Denied access - history of unwanted activity(?: \([^()]*\))?$`},
+			start + `H=` + name + stranger + refused + `Blacklisted: Denied access - history of unwanted activity(?: \([^()]*\))?$`},
 		// A web client can be sent here by a link. It never says HELO.
 		{"early-input", "A mail robot talks before the greeting.",
 			`2026-11-23 13:26:27 SMTP protocol synchronization error (input sent without waiting for greeting): rejected connection from H=[46.80.22.23] input="EHLO ylmf-pc\r\nAUTH LOGIN\r\n"`,
-			start + `SMTP protocol synchronization error \(input sent without waiting for greeting\): rejected connection from H=` + name + peer + fields + ` input="(?i:EHLO|HELO).*$`},
+			start + `SMTP protocol synchronization error \(input sent without waiting for greeting\): rejected connection from H=` + name + stranger + ` input="(?i:EHLO|HELO).*$`},
 		{"helo-refused", "A name that only robots use, or one made to forge log lines. Written by our rule 30-check-helo-name.",
 			`2026-11-23 13:26:31 connect-acl: refused HELO from [45.80.34.35]: bot name`,
 			own(`refused HELO from \[__IP__\]: (?:bot name|forged characters)`)},
@@ -119,10 +119,12 @@ func Rules() []Rule {
 		{"helo-refused", "A HELO name made to forge log lines, which Exim itself has refused.",
 			`2026-11-23 13:26:36 rejected EHLO from [45.80.74.75]: syntactically invalid argument(s): x) [8.8.8.8]: 535 Incorrect authentication data (set_id=y`,
 			start + `rejected (?:EHLO|HELO) from ` + name + peer + `: syntactically invalid argument\(s\): [^\[\]"]*[\[\]"].*$`},
+		// A name like a line of Exim's can stand in front only where Exim takes any
+		// (465 and 587). There it refuses none but the empty one, and says so in a
+		// line that ends with "(no argument given)".
 		{"helo-refused", "A second HELO name of that kind, after one that Exim has taken.",
 			`2026-11-23 13:26:40 rejected EHLO from (a.example.net) [45.80.98.99]: syntactically invalid argument(s): x) [8.8.8.8]: 535 Incorrect authentication data (set_id=y`,
-			start + `rejected (?:EHLO|HELO) from ` + name + heloGiven + peer + `: syntactically invalid argument\(s\): ` +
-				without(": sy", `\[\]"`) + `[\[\]"]` + without(": sy", "") + `[^*\n]$`},
+			start + `rejected (?:EHLO|HELO) from ` + name + heloGiven + peer + `: syntactically invalid argument\(s\): [^\[\]"]*[\[\]"].*(?:[^)*\n]|[^n]\))$`},
 		{"auth-flood", "Too many failed logins from one host. Written by our rule 05-check-auth-failures.",
 			`2026-11-23 13:26:31 connect-acl: too many failed logins from [45.80.38.39]`,
 			own(`too many failed logins from \[__IP__\]`)},
