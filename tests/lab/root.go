@@ -26,11 +26,13 @@ import (
 	"time"
 )
 
-// Suites are the Debian releases that the package is for, with their Exims.
+// Suites are the Debian releases that the package is for, with their Exims; the
+// last is the next release.
 var Suites = []Suite{
 	{Name: "bullseye", Exim: "4.94.2"},
 	{Name: "bookworm", Exim: "4.96"},
 	{Name: "trixie", Exim: "4.98.2"},
+	{Name: "forky", Exim: "4.100.1"},
 }
 
 // DefaultSuite is where tests run that need only one release.
