@@ -54,7 +54,7 @@ func app() *cli.App {
 	return command.New(own, "build the connect rules into Exim, take them out, check them", &cli.Command{
 		Name:  "apply",
 		Usage: "build the rules in, test and prove the configuration, and put it in force",
-		Description: "Takes over a log_selector that stands elsewhere, merges the firewall patterns, " +
+		Description: "Takes over a log_selector and an event_action that stand elsewhere, merges the firewall patterns, " +
 			"switches the rules on, builds and tests the configuration, imagines innocent hosts at its door, " +
 			"and only then puts it in force, restarts Exim and makes the index of the count database. " +
 			"When anything fails, every file is put back as it was. A second run changes nothing.",
@@ -71,7 +71,7 @@ func app() *cli.App {
 	}, &cli.Command{
 		Name:  "remove",
 		Usage: "take out exactly what apply has built in",
-		Description: "A log_selector that apply has taken over is back in use then. Where others have been set since, " +
+		Description: "A log_selector or event_action that apply has taken over is back in use then. Where others have been set since, " +
 			"Exim would take none of them: one stays in use, and those that are left as comments are named. " +
 			"Exits with 3 when our files are undone but the rest of the configuration does not build, " +
 			"or Exim could not be restarted.",
@@ -180,6 +180,9 @@ func printStatus(r setup.Report) {
 	}
 	if r.LogSelector != "" {
 		fmt.Printf("log_selector taken over: %s (from %s)\n", r.LogSelector, strings.Join(r.LogSnippets, ", "))
+	}
+	if r.EventAction != "" {
+		fmt.Printf("event_action taken over: %s (from %s)\n", r.EventAction, strings.Join(r.EventSnippets, ", "))
 	}
 	if r.PatternsFile != "" {
 		fmt.Printf("patterns: %s\n", r.PatternsFile)

@@ -54,7 +54,8 @@ func TestCommentOutAsEximReads(t *testing.T) {
 				"x = 1", "qualify_domain = example.org", "x = \\", "smtp_banner = \\", "a = b", "never_users = root",
 				"syslog_selector = 1\n", "", "log_selectors = +a\n", "", "+all", "+pid", "+a", "+pid", "+b", "+tls_sni", "+c", "+subject").Replace(c.in)
 			write(t, path, in)
-			twice := strings.Count(c.out, "#p# log_selector") > 1
+			// Exim 4.100 takes an option twice, and obeys the last.
+			twice := strings.Count(c.out, "#p# log_selector") > 1 && r.Suite.Exim != "4.100.1"
 			value, err := x.Option(ctx, path, "log_selector")
 			if (err != nil) != twice {
 				t.Errorf("%s: Exim says %v", c.name, err)
@@ -86,6 +87,13 @@ func TestConfigurationErrors(t *testing.T) {
 		} {
 			write(t, r.Snippet(snippet), c.text)
 			err := x.BuildDraft(ctx)
+			if snippet == "00-main/99-log" && r.Suite.Exim == "4.100.1" {
+				// No error there any more: the last is obeyed.
+				if err := errors.Join(err, os.Remove(r.Snippet(snippet))); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
 			var ce *ConfigError
 			if !errors.As(err, &ce) {
 				t.Fatalf("%s: %v; want a ConfigError", snippet, err)

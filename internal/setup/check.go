@@ -753,16 +753,18 @@ func (d *doctor) cronDaemon() bool {
 
 // A Report is what Status tells.
 type Report struct {
-	Platform     string   `json:"platform"` // "" where there is none
-	Package      string   `json:"package,omitempty"`
-	Applied      bool     `json:"applied"`     // the rules are built into the tree
-	InForce      bool     `json:"in_force"`    // they are part of the configuration in force
-	Interrupted  bool     `json:"interrupted"` // a run did not come to its end
-	Since        string   `json:"since,omitempty"`
-	LogSelector  string   `json:"log_selector,omitempty"` // taken over from elsewhere
-	LogSnippets  []string `json:"log_snippets,omitempty"`
-	PatternsFile string   `json:"patterns_file,omitempty"`
-	Exim         int      `json:"exim_pid,omitempty"`
+	Platform      string   `json:"platform"` // "" where there is none
+	Package       string   `json:"package,omitempty"`
+	Applied       bool     `json:"applied"`     // the rules are built into the tree
+	InForce       bool     `json:"in_force"`    // they are part of the configuration in force
+	Interrupted   bool     `json:"interrupted"` // a run did not come to its end
+	Since         string   `json:"since,omitempty"`
+	LogSelector   string   `json:"log_selector,omitempty"` // taken over from elsewhere
+	LogSnippets   []string `json:"log_snippets,omitempty"`
+	EventAction   string   `json:"event_action,omitempty"` // likewise
+	EventSnippets []string `json:"event_snippets,omitempty"`
+	PatternsFile  string   `json:"patterns_file,omitempty"`
+	Exim          int      `json:"exim_pid,omitempty"`
 }
 
 // Status tells what is applied, without asking any rule.
@@ -787,6 +789,7 @@ func Status(ctx context.Context, opt Options) (Report, error) {
 	if has {
 		rep.Since = s.Applied.Format(time.RFC3339)
 		rep.LogSelector, rep.LogSnippets = s.LogSelector, s.LogSnippets
+		rep.EventAction, rep.EventSnippets = s.EventAction, s.EventSnippets
 	}
 	if data, err := os.ReadFile(r.patternFile()); err == nil && patterns.Installed(data) {
 		rep.PatternsFile = r.exim.Inside(r.patternFile())

@@ -15,7 +15,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -56,12 +55,9 @@ var (
 // package alone; the others are conffiles of the Debian package.
 const (
 	enablingSnippet = "00-main/20-connect-acl-enabled"
-	loggingSnippet  = "00-main/25-logging"
-	extraMacro      = "CONNECT_LOG_SELECTOR_EXTRA"
 	markerMacro     = "SYMBIOSIS_CONNECT_ACL"
 	quitMacro       = "CONNECT_ACL_QUIT_IS_TAKEN"
 	quitSnippet     = "00-main/31-acl-definitions-connect"
-	logSelector     = "log_selector"
 )
 
 // The ports that the platform's Exim listens on.
@@ -123,7 +119,6 @@ func (r *run) readWants() error {
 }
 
 func (r *run) enabling() string    { return filepath.Join(r.SnippetDir, enablingSnippet) }
-func (r *run) logging() string     { return filepath.Join(r.SnippetDir, loggingSnippet) }
 func (r *run) marker() string      { return filepath.Join(r.ShareDir, "marker.conf") }
 func (r *run) patternFile() string { return filepath.Join(r.FirewallDir, "patterns.d/exim4.patterns") }
 func (r *run) ourPatterns() string { return filepath.Join(r.ShareDir, "patterns.d/exim4.patterns") }
@@ -140,12 +135,14 @@ func (r *run) prefix() string { return "#" + r.Package + "# " }
 // State is what apply remembers for remove, and shows in status. What has to
 // be undone is marked in the files themselves, so that losing it is no harm.
 type State struct {
-	Platform     string    // "symbiosis" or "sympl"
-	Applied      time.Time // when apply last changed something
-	Config       string    // SHA-256 of the configuration that was put in force
-	LogSelector  string    // the value that was taken over, "" when there was none
-	LogSnippets  []string  // the snippets in which it stood
-	PatternsFile string    // where the patterns were merged, "" when they were not
+	Platform      string    // "symbiosis" or "sympl"
+	Applied       time.Time // when apply last changed something
+	Config        string    // SHA-256 of the configuration that was put in force
+	LogSelector   string    // the value that was taken over, "" when there was none
+	LogSnippets   []string  // the snippets in which it stood
+	EventAction   string    `json:",omitempty"` // likewise
+	EventSnippets []string  `json:",omitempty"`
+	PatternsFile  string    // where the patterns were merged, "" when they were not
 }
 
 func (r *run) readState() (State, bool, error) {
@@ -354,7 +351,7 @@ func (r *run) plan(ctx context.Context) (plan, error) {
 		return pl, err
 	}
 	pl.state = State{Platform: r.Name}
-	if err := r.planLogging(ctx, &pl); err != nil {
+	if err := r.planOptions(ctx, &pl); err != nil {
 		return pl, err
 	}
 	return pl, r.planPatterns(&pl)
@@ -365,204 +362,6 @@ func (pl *plan) add(step, path string, old, new []byte, done string) {
 	if (old == nil) != (new == nil) || !bytes.Equal(old, new) {
 		pl.changes = append(pl.changes, Change{step, path, old, new, done})
 	}
-}
-
-var extraLine = regexp.MustCompile(`(?m)^` + extraMacro + `[ \t]*=[ \t]*(.*)$`)
-
-// planLogging takes over every log_selector of the main section, provided that
-// our own snippet is there to set it in their place.
-func (r *run) planLogging(ctx context.Context, pl *plan) error {
-	snippets, err := r.exim.Snippets()
-	if err != nil {
-		return err
-	}
-	content := map[string][]byte{}
-	main := len(snippets) // how many snippets make up the main section
-	takeOver := false
-	for i, path := range snippets {
-		if content[path], err = os.ReadFile(path); err != nil {
-			return err
-		}
-		if path == r.logging() {
-			takeOver = bytes.Contains(content[path], []byte(extraMacro)) && len(exim.Settings(content[path], logSelector)) > 0
-		}
-		if i < main && exim.Begins(content[path]) {
-			main = i + 1
-		}
-	}
-	if !takeOver {
-		r.note("%s is missing or not ours: log_selector stays where it is", r.logging())
-	}
-
-	enabling, err := os.ReadFile(r.enabling())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	recorded := ""
-	if m := extraLine.FindSubmatch(enabling); m != nil {
-		recorded = strings.TrimSpace(string(m[1]))
-	}
-
-	// An ACL for QUIT can be named only once as well. Theirs stays; that ours
-	// is left out costs no more than the count of a client's last failed login.
-	quitTaken, quitSaid := false, false
-	for i, path := range snippets {
-		if path == r.enabling() || path == filepath.Join(r.SnippetDir, quitSnippet) || i >= main {
-			continue
-		}
-		for _, option := range []string{"acl_smtp_quit", "acl_smtp_notquit"} {
-			quitTaken = quitTaken || len(exim.Settings(content[path], option)) > 0
-		}
-		quitSaid = quitSaid || len(exim.Settings(content[path], quitMacro)) > 0
-	}
-	if quitTaken = quitTaken && !quitSaid; quitTaken {
-		r.note("the configuration has an ACL for QUIT of its own: see %s", filepath.Join(r.SnippetDir, quitSnippet))
-	}
-
-	// base is the tree without us; kept what it is without our enabling
-	// snippet but with the lines that we have put out of use.
-	base := map[string][]byte{r.enabling(): nil}
-	kept := map[string][]byte{r.enabling(): nil}
-	changed := enabling == nil
-	for i, path := range snippets {
-		if path == r.enabling() || path == r.logging() {
-			continue
-		}
-		restored := exim.Uncomment(content[path], r.prefix())
-		wanted := restored
-		if takeOver && i < main {
-			wanted = exim.CommentOut(restored, logSelector, r.prefix())
-		}
-		base[path], kept[path] = restored, content[path]
-		if !bytes.Equal(wanted, restored) {
-			pl.state.LogSnippets = append(pl.state.LogSnippets, r.exim.Inside(path))
-		}
-		if !bytes.Equal(wanted, content[path]) {
-			changed = true
-			pl.add("log_selector", path, content[path], wanted, "log_selector taken over from "+path)
-		}
-	}
-	value := recorded
-	switch {
-	case !takeOver || len(pl.state.LogSnippets) == 0:
-		value = ""
-	case changed:
-		// Which of several lines is in force, and what the macros in it mean,
-		// only Exim knows.
-		fresh, err := r.effective(ctx, base, logSelector)
-		if err != nil && enabling != nil {
-			// Somebody has written new lines beside those that we had put out of
-			// use.
-			fresh, err = r.together(ctx, kept, recorded)
-			if err == nil && len(pl.state.LogSnippets) > 0 {
-				r.note("log_selector is set more than once, and all of it is in effect now; make one line of it, for Exim alone takes only one: %s",
-					strings.Join(pl.state.LogSnippets, ", "))
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("the configuration is broken without us already: %w", err)
-		}
-		value = fresh
-	}
-	pl.state.LogSelector = value
-	pl.add("switch on", r.enabling(), enabling, r.enablingText(value, quitTaken), "rules switched on by "+r.enabling())
-	return nil
-}
-
-// effective asks Exim for the value of an option in the tree with the content
-// in over.
-func (r *run) effective(ctx context.Context, over map[string][]byte, option string) (string, error) {
-	var value string
-	err := r.imagine(over, func(path string) (err error) {
-		value, err = r.exim.Option(ctx, path, option)
-		return err
-	})
-	return value, err
-}
-
-// imagine gives f the path of a configuration that is built from the tree with
-// the content in over, and never put in force.
-func (r *run) imagine(over map[string][]byte, f func(path string) error) error {
-	data, err := r.exim.Join(over)
-	if err != nil {
-		return err
-	}
-	work := r.workDir()
-	if r.locked == nil {
-		work = filepath.Join(r.Root, "tmp")
-	}
-	dir, err := os.MkdirTemp(work, "query-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "exim4.conf")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		return err
-	}
-	return f(path)
-}
-
-// together adds to the recorded value what every log_selector in the tree says
-// that we have not put out of use. Exim takes only one, so each is asked for
-// alone.
-func (r *run) together(ctx context.Context, tree map[string][]byte, recorded string) (string, error) {
-	value := recorded
-	alone := func(path string, n int) map[string][]byte {
-		over := map[string][]byte{}
-		for p, data := range tree {
-			if over[p] = data; data != nil {
-				over[p] = exim.Mark(data, logSelector, r.prefix(), func(i int, taken bool) string {
-					if taken || p != path || i != n {
-						return r.prefix()
-					}
-					return ""
-				})
-			}
-		}
-		return over
-	}
-	for _, path := range slices.Sorted(maps.Keys(tree)) {
-		var active []int
-		exim.Mark(tree[path], logSelector, r.prefix(), func(n int, taken bool) string {
-			if !taken {
-				active = append(active, n)
-			}
-			return ""
-		})
-		for _, n := range active {
-			more, err := r.effective(ctx, alone(path, n), logSelector)
-			if err != nil {
-				return "", err
-			}
-			if strings.Contains(more, value) {
-				value = more
-			} else {
-				value = strings.TrimSpace(value + " " + more)
-			}
-		}
-	}
-	return value, nil
-}
-
-func (r *run) enablingText(value string, quitTaken bool) []byte {
-	taken := ""
-	if quitTaken {
-		taken = `
-# The configuration has an ACL of its own for QUIT: ours is left out.
-` + quitMacro + " = yes\n"
-	}
-	return fmt.Appendf(nil, `# %s: written by %s, do not edit.
-#
-# This switches the rules of the package on: they stand between .ifdef and
-# .endif, and the file below defines the macro that they ask for. When the
-# package is gone, so is that file, and the rules have no effect any more.
-# To switch them off by hand: %[2]s remove
-#
-# The log_selector that was in force before; see %[3]s.
-%[4]s
-%[5]s.include_if_exists %[6]s
-`, r.Package, r.program(), r.exim.Inside(r.logging()), strings.TrimSpace(extraMacro+" = "+value), taken, r.exim.Inside(r.marker()))
 }
 
 // planPatterns merges our patterns, or takes them out where the settings say
@@ -730,6 +529,9 @@ func (r *run) apply(ctx context.Context) (err error) {
 	if err := r.exim.BuildDraft(ctx); err != nil {
 		return r.hint(err)
 	}
+	if err := r.overridden(ctx); err != nil {
+		return err
+	}
 	draft, err := os.ReadFile(r.exim.Draft())
 	if err != nil {
 		return err
@@ -774,7 +576,7 @@ func (r *run) hint(err error) error {
 		if len(where) > 1 {
 			return fmt.Errorf("%w. It stands in %s: %s, then run: %s apply", err, strings.Join(where, " and in "), remedy, r.program())
 		}
-		return fmt.Errorf("%w. %s also stands where this tool cannot see it, in a file that a snippet includes, or in a macro: take it out there", err, name)
+		return fmt.Errorf("%w. %s", err, unseen(name))
 	}
 	return fmt.Errorf("%w. Mend that snippet, then run: %s apply", err, r.program())
 }
@@ -1017,66 +819,6 @@ func Remove(ctx context.Context, opt Options) error {
 	return r.remove(ctx)
 }
 
-// setTwice reports whether Exim does not take a configuration because
-// log_selector is set more than once in it.
-func setTwice(err error) bool {
-	var ce *exim.ConfigError
-	return errors.As(err, &ce) && strings.Contains(ce.Message, logSelector) && strings.HasSuffix(ce.Message, "option set for the second time")
-}
-
-// restored gives the content of the snippets with every log_selector that we
-// have put out of use in use again; taken holds them as they are. Exim takes
-// only one. Where somebody has written others since, those of ours that are too
-// many become comments, and their owner is told: what is in use without our
-// doing stays, and of ours the first comes back.
-func (r *run) restored(ctx context.Context, taken map[string][]byte) map[string][]byte {
-	// back puts those in use that it is told to; the others become comments.
-	back := func(use func(path string, n int) bool) map[string][]byte {
-		tree := map[string][]byte{r.enabling(): nil}
-		for path, data := range taken {
-			tree[path] = exim.Mark(data, logSelector, r.prefix(), func(n int, ours bool) string {
-				if ours && !use(path, n) {
-					return "#"
-				}
-				return ""
-			})
-		}
-		return tree
-	}
-	twice := func(tree map[string][]byte) bool {
-		return setTwice(r.imagine(tree, func(path string) error { return r.exim.Check(ctx, path) }))
-	}
-	all := back(func(string, int) bool { return true })
-	// What is set twice without ours is for its owner to mend.
-	if !twice(all) || twice(back(func(string, int) bool { return false })) {
-		return all
-	}
-	type setting struct {
-		path string
-		n    int
-	}
-	used := map[setting]bool{}
-	use := func(path string, n int) bool { return used[setting{path, n}] }
-	for _, path := range slices.Sorted(maps.Keys(taken)) {
-		var ours []int
-		exim.Mark(taken[path], logSelector, r.prefix(), func(n int, had bool) string {
-			if had {
-				ours = append(ours, n)
-			}
-			return ""
-		})
-		for _, n := range ours {
-			s := setting{path, n}
-			used[s] = true
-			if twice(back(use)) {
-				delete(used, s)
-				r.note("%s: a log_selector stays commented out there, because another is set and Exim takes only one: make one line of them", path)
-			}
-		}
-	}
-	return back(use)
-}
-
 func (r *run) planRemoval(ctx context.Context) ([]Change, error) {
 	var pl plan
 	// Whatever its name is: a copy that dpkg or an editor has left gets its
@@ -1106,14 +848,14 @@ func (r *run) planRemoval(ctx context.Context) ([]Change, error) {
 		restored = r.restored(ctx, snippets)
 	}
 	for _, path := range slices.Sorted(maps.Keys(content)) {
-		whole, done := exim.Uncomment(content[path], r.prefix()), "log_selector put back in "+path
+		whole, done := exim.Uncomment(content[path], r.prefix()), r.takenFrom(content[path])+" put back in "+path
 		back, found := restored[path]
 		if !found {
 			back = whole
 		} else if !bytes.Equal(back, whole) {
 			done = "" // restored has said it
 		}
-		pl.add("log_selector", path, content[path], back, done)
+		pl.add("options", path, content[path], back, done)
 	}
 	old, err := os.ReadFile(r.patternFile())
 	if err == nil {
