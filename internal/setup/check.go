@@ -158,7 +158,7 @@ func (d *doctor) configuration() bool {
 	}
 	name := map[string]string{"symbiosis": "Symbiosis", "sympl": "Sympl"}[d.Name]
 	if older(version, 4, 94) {
-		d.warn("platform", "upgrade Exim: the rules are tested with 4.94 to 4.98", "%s, Exim %s", name, version)
+		d.warn("platform", "upgrade Exim: the rules are tested with 4.94 to 4.100", "%s, Exim %s", name, version)
 	} else {
 		d.ok("platform", "%s, Exim %s", name, version)
 	}

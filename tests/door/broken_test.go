@@ -332,6 +332,13 @@ func TestBrokenHintsOfUsers(t *testing.T) {
 			"not a directory": "cd .. && rm -r db && touch db",
 		} {
 			t.Run(name, func(t *testing.T) {
+				// Known: 4.100 keeps its hints in SQLite, and takes a file that is
+				// no database for one in which nothing stands yet. It does not say
+				// that it could not look, so the user is a stranger to it. This
+				// ends when the rules stop asking the hints.
+				if name == "garbage" && d.Root.Suite.Exim == "4.100.1" {
+					t.Skip("known on 4.100")
+				}
 				if out, err := exec.Command("cp", "-a", hints, hints+".good").CombinedOutput(); err != nil {
 					t.Fatalf("%v: %s", err, out)
 				}
@@ -361,6 +368,7 @@ func TestSnippetsMissing(t *testing.T) {
 	d := open(t, lab.DefaultSuite)
 	for _, name := range []string{
 		"10-acl/11-acl-connect-helper", "10-acl/12-acl-connect-leave", "10-acl/13-acl-connect-command", "10-acl/14-acl-connect-state",
+		"10-acl/15-acl-connect-login", "00-main/26-events",
 		"10-acl/10-acl-check-connect/15-connect-variables", "10-acl/10-acl-check-connect/20-accept-known",
 		"10-acl/10-acl-check-connect/30-check-symbiosis-db", "10-acl/20-acl-check-helo/30-check-helo-name",
 		"10-acl/30-acl-check-auth/03-check-auth-argument",

@@ -151,7 +151,8 @@ func TestFailedLogins(t *testing.T) {
 			t.Errorf("Exim's own line, with the client's words in it, is in the log:\n%s", l)
 		}
 
-		// Within one connection too, and there the next command ends it.
+		// Within one connection too. The command after that is one too many that is
+		// no mail: Exim hangs up, and 4.100 says why (554).
 		c := d.Connect("5.5.5.6", 587)
 		c.Cmd("EHLO client.example")
 		c.StartTLS("client.example", "mail.example.org")
@@ -160,8 +161,8 @@ func TestFailedLogins(t *testing.T) {
 			replies = append(replies, lab.Code(c.AuthPlain("user@example.org", "guess")))
 		}
 		c.Close()
-		if got, want := strings.Join(replies, " "), strings.Repeat("535 ", 10)+"454 "; got != want {
-			t.Errorf("in one connection: %s; want %s", got, want)
+		if got, want := strings.Join(replies, " "), strings.Repeat("535 ", 10)+"454 "; got != want && got != want+"554" {
+			t.Errorf("in one connection: %s; want %s, and no login after it", got, want)
 		}
 
 		// Logins that succeed never count, however many.
