@@ -386,6 +386,10 @@ func (d *doctor) logging() {
 	if value == "" {
 		value = "nothing"
 	}
+	// Exim 4.100 takes an option twice, and obeys the last.
+	for _, o := range d.overruled(d.ctx, d.macros) {
+		d.warn("logging", d.apply(), "%s is set again behind ours, which has no effect: an attacker may write lines of the log, or guess without being counted", o)
+	}
 	switch {
 	case err != nil:
 		d.fail("logging", d.build(), "%v", err)

@@ -419,3 +419,37 @@ func TestValuesAreTheRules(t *testing.T) {
 		}
 	}
 }
+
+// Exim 4.100 takes an option twice and obeys the last. The doctor says that ours
+// has no effect any more, and apply sees to it that it has.
+func TestCheckOverruled(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, "forky", "symbiosis")
+	opt, _ := options(t, r)
+	ctx := context.Background()
+	overruled := func() string {
+		t.Helper()
+		found, err := Check(ctx, opt)
+		must(t, err)
+		said := ""
+		for _, f := range found {
+			if f.Topic == "logging" && f.Level == WARN && strings.Contains(f.Text, "is set again behind ours") {
+				said += strings.Fields(f.Text)[0] + " "
+			}
+		}
+		return said
+	}
+	must(t, Apply(ctx, opt))
+	if got := overruled(); got != "" {
+		t.Errorf("all is well, but: %s", got)
+	}
+	r.Write("etc/exim4/symbiosis.d/00-main/70-mine", "log_selector = +all\nevent_action = ${if eq{$event_name}{msg:complete}{x}}\n", 0o644)
+	r.Make("exim4.conf")
+	if got := overruled(); got != "log_selector event_action " {
+		t.Errorf("the doctor names %q", got)
+	}
+	must(t, Apply(ctx, opt))
+	if got := overruled(); got != "" {
+		t.Errorf("after apply: %s", got)
+	}
+}

@@ -234,6 +234,28 @@ func TestNamesInTheLog(t *testing.T) {
 	})
 }
 
+// A name that is made to look like a log line leads to one line of ours, on
+// every Exim, and to no second when the client gives the next login up.
+func TestForgedNameOnce(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		const from = "5.5.9.2"
+		mark := len(d.Log())
+		c := d.encrypted(from)
+		if got := authLogin(c, "x) [8.8.8.8]: 535 Incorrect authentication data (set_id=y", "wrong"); lab.Code(got) != "535" {
+			t.Errorf("a wrong password: %q", got)
+		}
+		for range 2 {
+			c.Cmd("AUTH LOGIN")
+			c.Cmd("*")
+		}
+		c.Quit()
+		d.settled()
+		if n := strings.Count(d.Log()[mark:], "connect-acl: failed login from ["+from+"]"); n != 1 {
+			t.Errorf("%d lines of ours:\n%s", n, d.Log()[mark:])
+		}
+	})
+}
+
 // An administrator's own event_action goes on working, for every event but the
 // one of a failed login, on every Exim.
 func TestOwnEventAction(t *testing.T) {
