@@ -18,6 +18,7 @@ import (
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // What --json prints.
@@ -116,9 +117,18 @@ func test(c *cli.Context) error {
 	return nil
 }
 
+// readPatterns reads a file, or a pipe that the user named.
+func readPatterns(path string) ([]byte, error) {
+	data, err := safepath.ReadFile(path)
+	if errors.Is(err, safepath.ErrNotRegular) || errors.Is(err, safepath.ErrDescriptor) {
+		return os.ReadFile(path)
+	}
+	return data, err
+}
+
 func testFile(path string, logs []string, root string) (fileResult, error) {
 	result := fileResult{PatternFile: path, Logs: logs}
-	data, err := os.ReadFile(path)
+	data, err := readPatterns(path)
 	if err != nil {
 		return result, err
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
+
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // CompactAfter is the age from which rows are summed up by day. The platform
@@ -111,7 +113,7 @@ func Maintain(ctx context.Context, path string, o Options) (r Result, err error)
 	if err := regular(path); err != nil {
 		return r, err
 	}
-	real, err := filepath.EvalSymlinks(path)
+	real, err := safepath.RealPath(path)
 	if err != nil {
 		return r, err
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // IntegrityCheck runs SQLite's integrity check on a copy of the database, so
@@ -38,7 +40,7 @@ func Recover(ctx context.Context, path string, dryRun bool) (rec Recovery, err e
 	if err := regular(path); err != nil {
 		return rec, err
 	}
-	real, err := filepath.EvalSymlinks(path)
+	real, err := safepath.RealPath(path)
 	if err != nil {
 		return rec, err
 	}

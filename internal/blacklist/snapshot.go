@@ -8,10 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // errUnsteady says that the file was written to while it was read without a lock.
@@ -84,7 +85,7 @@ func withoutLocks(ctx context.Context, path string, read func(*sql.DB) error) er
 	if err := regular(path); err != nil {
 		return err
 	}
-	real, err := filepath.EvalSymlinks(path)
+	real, err := safepath.RealPath(path)
 	if err != nil {
 		return err
 	}

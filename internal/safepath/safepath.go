@@ -110,6 +110,16 @@ func RealPath(path string) (string, error) {
 	return d.Path(name), nil
 }
 
+// Open opens the regular file at path to read it.
+func Open(path string) (*os.File, error) {
+	d, name, err := Resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Open(name)
+}
+
 // ReadFile reads the regular file at path, to write it anew there. Where others
 // may change the directory, it refuses what its owner cannot read and may have
 // put there by a hard link: the new file could be his to read.
