@@ -20,6 +20,9 @@ import (
 // autoSuffix marks the files that the platform's scan writes and removes.
 const autoSuffix = ".auto"
 
+// UnknownPorts stands for the ports of an entry that is a symbolic link.
+const UnknownPorts = "?"
+
 // An Entry is one file: an address or a network, and the ports it is about.
 type Entry struct {
 	Net       netip.Prefix
@@ -55,10 +58,16 @@ func Read(dir string) (Entries, error) {
 			continue
 		}
 		e := Entry{Net: p, Automatic: auto, File: filepath.Join(dir, file)}
-		text, modified, err := read(e.File)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, safepath.ErrNotRegular) {
+		text, modified, err := read(d, file)
+		var link *safepath.LinkError
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, safepath.ErrNotRegular):
 			continue // removed meanwhile, or no file of the firewall's
-		} else if err != nil {
+		case errors.As(err, &link):
+			// One link must not hide all other entries: its name says which host
+			// it is about, and only the ports stay unknown.
+			text = []byte(UnknownPorts)
+		case err != nil:
 			return nil, err
 		}
 		e.Modified = modified
@@ -71,18 +80,19 @@ func Read(dir string) (Entries, error) {
 	return all, nil
 }
 
-func read(path string) (text []byte, modified time.Time, err error) {
-	f, err := safepath.Open(path)
+func read(d *safepath.Dir, name string) (text []byte, modified time.Time, err error) {
+	st, err := d.Lstat(name)
+	if err != nil {
+		return nil, modified, err
+	}
+	modified = st.ModTime()
+	f, err := d.Open(name)
 	if err != nil {
 		return nil, modified, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, modified, err
-	}
 	text, err = io.ReadAll(f)
-	return text, st.ModTime(), err
+	return text, modified, err
 }
 
 // prefix reads a file's name: an address or a network with "|" for "/".
