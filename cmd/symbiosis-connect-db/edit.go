@@ -58,6 +58,7 @@ goes is saved first, and the command that brings it back is printed.`,
 		},
 		{
 			Name: "export", Usage: "write all rows as JSON or CSV",
+			Description: "--output replaces a file when all is written. A device, a pipe or a socket is written into.",
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "format", Value: "json", Usage: "`FORMAT`: json or csv"},
 				&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE` instead of standard output"},
@@ -112,7 +113,9 @@ func deleteHosts(c *cli.Context) error {
 	}
 	var files []address.Key
 	if c.Bool("firewall") {
-		files = automatic(p, keys)
+		if files, err = automatic(p, keys); err != nil {
+			return err
+		}
 	}
 	if len(rows) == 0 && len(files) == 0 && len(against) == 0 {
 		if len(keys) == 0 && c.Bool("dnsbl-listed") {
@@ -187,7 +190,11 @@ func deleteHosts(c *cli.Context) error {
 			fmt.Printf("removed %s.auto; the firewall follows at its next reload, within the hour\n", k.FileName())
 		}
 	}
-	if n := len(automatic(p, keys)); n > 0 {
+	left, err := automatic(p, keys)
+	if err != nil {
+		return err
+	}
+	if n := len(left); n > 0 {
 		fmt.Printf("%s still in the firewall, by the scan's file in blacklist.d: --firewall removes that too\n", plural(n, "host"))
 	}
 	return nil
@@ -262,14 +269,17 @@ func heldAgainst(ctx context.Context, p place, keys []address.Key) (found []addr
 }
 
 // automatic gives those of the hosts that have an automatic firewall file.
-func automatic(p place, keys []address.Key) []address.Key {
-	var found []address.Key
+func automatic(p place, keys []address.Key) (found []address.Key, err error) {
 	for _, k := range keys {
-		if _, err := os.Lstat(filepath.Join(p.platform.FirewallDir, "blacklist.d", k.FileName()+".auto")); err == nil {
+		has, err := firewall.HasAutomatic(filepath.Join(p.platform.FirewallDir, "blacklist.d"), k)
+		if err != nil {
+			return nil, err
+		}
+		if has {
 			found = append(found, k)
 		}
 	}
-	return found
+	return found, nil
 }
 
 func describe(rows []blacklist.Row, files []address.Key) {
@@ -427,7 +437,7 @@ func export(c *cli.Context) error {
 		return w.Close()
 	}
 	if o := c.String("output"); o != "" {
-		return atomicfile.WriteFrom(o, 0o600, write)
+		return atomicfile.Output(c.Context, o, 0o600, write)
 	}
 	return write(os.Stdout)
 }

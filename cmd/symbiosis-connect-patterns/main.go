@@ -52,6 +52,7 @@ func app() *cli.App {
 		Flags: []cli.Flag{root,
 			&cli.StringSliceFlag{Name: "log", Aliases: []string{"l"}, Usage: "read `FILE`, which may end in .gz, or - for standard input (may be repeated)"},
 			&cli.BoolFlag{Name: "attacks", Usage: "try the patterns on recorded attacks, not on a log"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "print the expressions too, not only what the comments above them say"},
 			&cli.IntFlag{Name: "top", Usage: "name the `N` most frequent addresses of each pattern", Value: 5},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"},
 		},

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,6 +14,7 @@ import (
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/patterns/attacks"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // files finds the platform's pattern file and our own, unless flags name them.
@@ -38,7 +38,7 @@ func files(c *cli.Context) (target, ours string, err error) {
 
 // read gives nil for a file that is missing, and never nil for one that is not.
 func read(path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
+	data, err := safepath.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
@@ -82,7 +82,9 @@ func install(c *cli.Context) error {
 	if existing != nil && string(existing) == string(merged) {
 		say("%s: nothing to change", target)
 	} else {
-		if err := write(target, merged, existing == nil); err != nil {
+		// A new file belongs to whom its directory belongs to, as the
+		// platform's own files there do.
+		if err := atomicfile.WriteAsNeighbour(target, merged, 0o644); err != nil {
 			return err
 		}
 		say("%s: our patterns are in", target)
@@ -99,25 +101,6 @@ func install(c *cli.Context) error {
 				say("%s", verdict(v))
 			}
 		}
-	}
-	return nil
-}
-
-// write replaces the file. A new one belongs to whom its directory belongs to,
-// as the platform's own files there do.
-func write(path string, data []byte, isNew bool) error {
-	if err := atomicfile.Write(path, data, 0o644); err != nil {
-		return err
-	}
-	if !isNew {
-		return nil
-	}
-	st, err := os.Stat(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		return os.Lchown(path, int(sys.Uid), int(sys.Gid))
 	}
 	return nil
 }
@@ -157,11 +140,11 @@ func remove(c *cli.Context) error {
 		say("nothing to change")
 		return nil
 	case deleteFile:
-		if err := os.Remove(target); err != nil {
+		if err := atomicfile.Remove(target); err != nil {
 			return err
 		}
 		say("deleted, since there was none before ours")
-		return atomicfile.SyncDir(filepath.Dir(target))
+		return nil
 	}
 	if err := atomicfile.Write(target, original, 0o644); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // What --json prints.
@@ -41,6 +42,7 @@ type (
 	patternResult struct {
 		Line       int              `json:"line"`
 		Pattern    string           `json:"pattern"`
+		Comment    string           `json:"comment,omitempty"`
 		Engine     string           `json:"engine,omitempty"`
 		Error      string           `json:"error,omitempty"`
 		Hits       int64            `json:"hits"`
@@ -103,7 +105,7 @@ func test(c *cli.Context) error {
 	} else {
 		w := bufio.NewWriter(os.Stdout)
 		for _, r := range results {
-			show(w, r, c.Int("top"), term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "")
+			show(w, r, c.Int("top"), c.Bool("verbose"), term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "")
 		}
 		if err := w.Flush(); err != nil {
 			return err
@@ -115,9 +117,18 @@ func test(c *cli.Context) error {
 	return nil
 }
 
+// readPatterns reads a file, or a pipe that the user named.
+func readPatterns(path string) ([]byte, error) {
+	data, err := safepath.ReadFile(path)
+	if errors.Is(err, safepath.ErrNotRegular) || errors.Is(err, safepath.ErrDescriptor) {
+		return os.ReadFile(path)
+	}
+	return data, err
+}
+
 func testFile(path string, logs []string, root string) (fileResult, error) {
 	result := fileResult{PatternFile: path, Logs: logs}
-	data, err := os.ReadFile(path)
+	data, err := readPatterns(path)
 	if err != nil {
 		return result, err
 	}
@@ -173,7 +184,7 @@ func testFile(path string, logs []string, root string) (fileResult, error) {
 	for i, p := range f.Patterns {
 		r := total.Patterns[i]
 		result.Patterns = append(result.Patterns, patternResult{
-			Line: p.Line, Pattern: p.Source, Engine: string(p.Engine), Error: reasons[p.Line],
+			Line: p.Line, Pattern: p.Source, Comment: p.Comment, Engine: string(p.Engine), Error: reasons[p.Line],
 			Hits: r.Hits, Addresses: r.Addresses, NotAddress: r.NotAddress, Wrong: r.Wrong, Unclear: r.Unclear, Timeouts: r.Timeouts,
 		})
 	}
@@ -237,7 +248,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func show(w io.Writer, r fileResult, top int, color bool) {
+func show(w io.Writer, r fileResult, top int, verbose, color bool) {
 	red := func(s string) string {
 		if color {
 			return "\x1b[31m" + s + "\x1b[0m"
@@ -253,7 +264,14 @@ func show(w io.Writer, r fileResult, top int, color bool) {
 		}
 	}
 	for _, p := range r.Patterns {
-		fmt.Fprintf(w, "\n  line %d: %s\n", p.Line, p.Pattern)
+		switch {
+		case p.Comment == "":
+			fmt.Fprintf(w, "\n  line %d: %s\n", p.Line, printable(p.Pattern))
+		case verbose || p.Error != "":
+			fmt.Fprintf(w, "\n  line %d: %s\n    %s\n", p.Line, printable(p.Comment), printable(p.Pattern))
+		default:
+			fmt.Fprintf(w, "\n  line %d: %s\n", p.Line, printable(p.Comment))
+		}
 		if p.Error != "" {
 			fmt.Fprintf(w, "    %s\n", red("does not compile: "+p.Error))
 			continue

@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // A Stamp is what tells that a database was not written to: the change counter
@@ -92,7 +93,7 @@ func unlocked(ctx context.Context, path string, read func(*sql.DB) error) (s Sta
 	if err := regular(path); err != nil {
 		return s, err
 	}
-	real, err := filepath.EvalSymlinks(path)
+	real, err := safepath.RealPath(path)
 	if err != nil {
 		return s, err
 	}

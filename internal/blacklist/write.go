@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // ScanMinutes are the minutes of the hour at which Symbiosis and Sympl start
@@ -104,7 +106,11 @@ func write(ctx context.Context, path string, minutes []int, do func(querier) err
 	if err := quiet(ctx, minutes); err != nil {
 		return explain(path, err)
 	}
-	db, err := openWrite(path)
+	real, err := safepath.RealPath(path)
+	if err != nil {
+		return err
+	}
+	db, err := openWrite(real)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,16 @@ const (
 	originFile       = "a file of"
 )
 
+// isMarker tells whether a line is one of ours, and no comment on a pattern.
+func isMarker(line string) bool {
+	for _, m := range []string{beginMarker, endMarker, supersededMarker, originMarker} {
+		if strings.HasPrefix(line, m) {
+			return true
+		}
+	}
+	return false
+}
+
 // A Superseded is a line of the administrator's file that Install takes out of
 // use, because a pattern of ours counts the same event.
 type Superseded struct {

@@ -21,6 +21,7 @@ import (
 	"symbiosis-connect-acl/internal/dnsbl"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // A Level says how bad a finding is. Its values are the exit codes that
@@ -631,7 +632,7 @@ func (d *doctor) patterns() {
 		d.livePatterns(ours)
 		return
 	}
-	data, err := os.ReadFile(d.patternFile())
+	data, err := safepath.ReadFile(d.patternFile())
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !patterns.Installed(data) {
 		d.warn(topic, d.apply(), "ours are not in %s", d.patternFile())
 		return
@@ -746,7 +747,7 @@ func Status(ctx context.Context, opt Options) (Report, error) {
 		rep.LogSelector, rep.LogSnippets = s.LogSelector, s.LogSnippets
 		rep.EventAction, rep.EventSnippets = s.EventAction, s.EventSnippets
 	}
-	if data, err := os.ReadFile(r.patternFile()); err == nil && patterns.Installed(data) {
+	if data, err := safepath.ReadFile(r.patternFile()); err == nil && patterns.Installed(data) {
 		rep.PatternsFile = r.exim.Inside(r.patternFile())
 	}
 	rep.Exim, _ = r.exim.Running()

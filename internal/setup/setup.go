@@ -26,6 +26,7 @@ import (
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/safepath"
 	"symbiosis-connect-acl/internal/settings"
 )
 
@@ -370,10 +371,7 @@ func (r *run) planPatterns(pl *plan) error {
 		r.note("%s is not there: no patterns installed", dir)
 		return nil
 	}
-	if err := r.checkLink(r.patternFile()); err != nil {
-		return err
-	}
-	old, err := os.ReadFile(r.patternFile())
+	old, err := safepath.ReadFile(r.patternFile())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -396,26 +394,6 @@ func (r *run) planPatterns(pl *plan) error {
 		r.note("%s:%d: superseded by ours (%s)", r.patternFile(), s.Line, s.Why)
 	}
 	pl.add("patterns", r.patternFile(), old, merged, "our patterns merged into "+r.patternFile())
-	return nil
-}
-
-// checkLink refuses a symbolic link to somebody else's file: the directory
-// does not belong to root, so whoever it belongs to could have any file on the
-// system rewritten.
-func (r *run) checkLink(path string) error {
-	link, err := os.Lstat(path)
-	if err != nil || link.Mode()&fs.ModeSymlink == 0 {
-		return nil
-	}
-	target, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	a, okA := link.Sys().(*syscall.Stat_t)
-	b, okB := target.Sys().(*syscall.Stat_t)
-	if okA && okB && a.Uid != b.Uid && a.Uid != 0 {
-		return fmt.Errorf("%s is a symbolic link to a file of another owner: put the file itself there", path)
-	}
 	return nil
 }
 
@@ -837,7 +815,7 @@ func (r *run) planRemoval(ctx context.Context) ([]Change, error) {
 		}
 		pl.add("options", path, content[path], back, done)
 	}
-	old, err := os.ReadFile(r.patternFile())
+	old, err := safepath.ReadFile(r.patternFile())
 	if err == nil {
 		if old == nil {
 			old = []byte{}
@@ -864,9 +842,6 @@ func (r *run) remove(ctx context.Context) (err error) {
 	// A slip of the pen in the settings must not keep the package installed.
 	if err := r.readWants(); err != nil {
 		r.note("%v", err)
-	}
-	if err := r.checkLink(r.patternFile()); err != nil {
-		return err
 	}
 	changes, err := r.planRemoval(ctx)
 	if err != nil {

@@ -604,7 +604,12 @@ func TestFaults(t *testing.T) {
 			must(t, os.Remove(path))
 			must(t, os.Symlink("../../../passwd", path))
 			must(t, os.Lchown(path, 1000, 1000))
-		}, "symbolic link to a file of another owner"},
+		}, "exim4.patterns is a symbolic link in a folder that others than root may change"},
+		"a folder of root's behind the patterns": {func(t *testing.T, r *lab.Root) {
+			path := r.Path("etc/symbiosis/firewall/patterns.d")
+			must(t, os.Rename(path, path+".mine"))
+			must(t, os.Symlink("/etc/cron.d", path))
+		}, "patterns.d is a symbolic link in a folder that others than root may change"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

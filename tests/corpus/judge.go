@@ -1,3 +1,5 @@
+// Package corpus holds what real Exims have logged of every event and of every
+// way to forge one that we know of, and judges pattern files by it.
 package corpus
 
 import (
@@ -19,7 +21,7 @@ type Entry struct {
 	Version  string // Exim's
 	Set      string // the log selectors in force
 	Scenario string
-	Kind     string // event, attack or ordinary
+	Kind     string // event, attack, ordinary, or relay: a host that passes on what others have made up
 	Peer     netip.Addr
 	Want     string // the events the whole scenario must be counted for; "?" where only framing matters
 	Line     string // as it stands in the log
@@ -139,6 +141,7 @@ type Score struct {
 	Framed   int // lines from which an address was taken that is not the peer's
 	Double   int // lines that two patterns took
 	Ordinary int // lines of ordinary traffic that were taken and should not have been
+	Relays   int // lines of relays that were taken: none may be, whatever the scenario wants
 
 	Examples []string // one for each kind of failure and scenario
 }
@@ -168,6 +171,13 @@ func Judge(entries []Entry, hits [][]Hit, event func(pattern int) string) *Score
 			s.Double++
 			s.fail("double", e)
 		}
+		if e.Kind == "relay" {
+			if len(hits[i]) > 0 {
+				s.Relays++
+				s.fail("relay", e)
+			}
+			continue
+		}
 		framed := false
 		for _, h := range hits[i] {
 			a, err := netip.ParseAddr(h.Address)
@@ -187,7 +197,7 @@ func Judge(entries []Entry, hits [][]Hit, event func(pattern int) string) *Score
 		}
 	}
 	for k, e := range first {
-		if e.Want == "?" {
+		if e.Want == "?" || e.Kind == "relay" {
 			continue
 		}
 		want := map[string]int{}

@@ -334,7 +334,7 @@ func TestForgedCommands(t *testing.T) {
 		c.StartTLS("client.example", "mail.example.org")
 		for _, tt := range []struct{ cmd, log string }{
 			{"AUTH PLAIN x\" H=(a) [8.8.8.8] AUTH command used", "connect-acl: refused AUTH from [" + innocent4 + "]: forged characters"},
-			{"ETRN a\r[8.8.8.8]", "connect-acl: refused command from [" + innocent4 + "]: forged characters"},
+			{"ETRN a\r[8.8.8.8]", "connect-acl: refused command from [" + innocent4 + "]: control characters"},
 			// These Exim refuses by itself, before it asks an ACL.
 			{"MAIL FROM:<a@b\r[8.8.8.8]>", ""},
 			{"VRFY a\r[8.8.8.8]", ""},

@@ -274,7 +274,7 @@ func TestOwnACLForVRFY(t *testing.T) {
 		if got := c.Cmd("EXPN a\x01[8.8.8.8]b@example.org"); lab.Code(got) != "550" {
 			t.Errorf("a forged command: %q; want 550", got)
 		}
-		if l := d.LogSince(t, mark, "connect-acl: refused command from ["+innocent4+"]: forged characters"); strings.Contains(l, "8.8.8.8") {
+		if l := d.LogSince(t, mark, "connect-acl: refused command from ["+innocent4+"]: control characters"); strings.Contains(l, "8.8.8.8") {
 			t.Errorf("the client's words are in the log:\n%s", l)
 		}
 	})

@@ -7,13 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // Limit is how long Live may take. A pattern is the administrator's, and may be
@@ -120,20 +119,15 @@ func File(ctx context.Context, path string) ([]Verdict, error) {
 	return try(ctx, path, f), nil
 }
 
-// read waits for nobody: the folder is not root's, and a pipe may lie in it.
+// read waits for nobody and follows no link: the folder is not root's.
 func read(path string) ([]byte, *patterns.File, error) {
-	in, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
+	in, err := safepath.Open(path)
+	if errors.Is(err, safepath.ErrNotRegular) {
+		return nil, nil, errors.New("not a regular file")
+	} else if err != nil {
 		return nil, nil, bare(err)
 	}
 	defer in.Close()
-	st, err := in.Stat()
-	if err != nil {
-		return nil, nil, bare(err)
-	}
-	if !st.Mode().IsRegular() {
-		return nil, nil, errors.New("not a regular file")
-	}
 	data, err := io.ReadAll(io.LimitReader(in, largestFile+1))
 	if err != nil {
 		return nil, nil, bare(err)
