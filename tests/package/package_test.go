@@ -556,7 +556,7 @@ func TestBashCompletion(t *testing.T) {
 	for _, platform := range platforms {
 		dir := unpack(t, built(t, platform))
 		for command, want := range map[string][]string{
-			"connect-check ":               {"db", "dnsbl"},
+			"connect-check ":               {"host", "dnsbl"},
 			"connect-db ma":                {"maintain"},
 			"connect-db maintain --retent": {"--retention-days"},
 			"connect-db sy":                {"sync"},
