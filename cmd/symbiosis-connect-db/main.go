@@ -100,9 +100,12 @@ func app() *cli.App {
 		"it. Exit status: 0 done, also when another run is at work already; 1 it failed; 2 wrong command line;\n" +
 		"3 the firewall's database is damaged, and it was not changed."
 	for _, c := range a.Commands {
+		c.Flags = append(c.Flags, &cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})
+		if c.Name == "sync" {
+			continue // hosts.db has the history of all the firewalls' databases
+		}
 		c.Flags = append(c.Flags,
-			&cli.StringFlag{Name: "database", Usage: "work on the firewall's database in `FILE`, and not on hosts.db"},
-			&cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})
+			&cli.StringFlag{Name: "database", Usage: "work on the firewall's database in `FILE`, and not on hosts.db"})
 	}
 	return a
 }

@@ -113,14 +113,11 @@ func syncHistory(c *cli.Context) error {
 	}
 	log := func(pr syslog.Priority, text string) { syslog.Send(syslog.Socket, pr, "sync: "+text) }
 	p, _, err := where(c)
-	if errors.Is(err, platform.ErrNone) && !p.given {
+	if errors.Is(err, platform.ErrNone) {
 		say("nothing to do: %v", err) // cron runs this before the platform is there, and after
 		return nil
 	} else if err != nil && !errors.Is(err, errNoDatabase) {
 		return err
-	}
-	if p.hosts == "" {
-		return usagef("sync: --database names one database, and hosts.db has the history of all: see %s in %s", history.Setting, p.platform.DefaultsFile)
 	}
 	if _, err := os.Lstat(filepath.Dir(p.hosts)); errors.Is(err, fs.ErrNotExist) {
 		say("nothing to do: %s is made by %s-connect-setup apply", p.hosts, p.platform.Name)

@@ -67,13 +67,6 @@ type DB struct {
 // Open opens the database with the rights that the process has. Root's tools
 // use With. It never makes a file.
 func Open(path string) (*DB, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, explain(path, err)
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
 	d, err := open(path)
 	if err != nil {
 		return nil, err
@@ -91,6 +84,13 @@ func open(path string) (*DB, error) { return openFor(path, 5*time.Second) }
 
 // openFor is open with the time that a statement waits for a lock.
 func openFor(path string, wait time.Duration) (*DB, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
 	// The path is escaped, because "?", "#" and "%" mean something in a URI.
 	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath()+
 		fmt.Sprintf("?mode=rw&cache=private&_busy_timeout=%d", wait.Milliseconds())+"&_sync=NORMAL&_txlock=immediate&_cache_size=-8192")

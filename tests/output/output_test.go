@@ -27,31 +27,28 @@ import (
 type use int
 
 const (
-	reads  use = iota
-	output     // writes the output into it, whatever it is
-	edits      // works on it, so it must be a regular file
+	reads   use = iota
+	output      // writes the output into it, whatever it is
+	edits       // works on it, so it must be a regular file
+	answers     // likewise, but says in its output what is wrong
 )
 
 // files are the options that name a file. A new one has to be added here.
 var files = map[string]use{
-	"check db --database":         reads,
 	"check dnsbl --resolv-conf":   reads,
+	"check host --database":       answers,
 	"db add --database":           edits,
 	"db check --database":         edits,
-	"db compact --database":       edits,
 	"db delete --database":        edits,
 	"db export --database":        edits,
 	"db export --output":          output,
 	"db import --database":        edits,
-	"db index --database":         edits,
 	"db list --database":          edits,
 	"db maintain --database":      edits,
 	"db prune --database":         edits,
-	"db recover --database":       edits,
 	"db restore --database":       edits,
 	"db show --database":          edits,
 	"db stats --database":         edits,
-	"db vacuum --database":        edits,
 	"patterns install --file":     edits,
 	"patterns install --patterns": reads,
 	"patterns remove --file":      edits,
@@ -66,6 +63,7 @@ var arguments = map[string][]string{
 	"db restore":  {"/rows.json"},
 	"db show":     {"192.0.2.1"},
 	"db maintain": {"--verbose"},
+	"check host":  {"select 1"},
 }
 
 // noFiles are the words that --help has for values that are no names of files.
@@ -234,6 +232,14 @@ func TestEveryOption(t *testing.T) {
 				errs, code := run(dir, &out, part[0], with(file)...)
 				if code == 0 || !regexp.MustCompile(`no regular file|not a regular file|that a process has open`).MatchString(errs) {
 					t.Errorf("%s %s: %d, %s", o, file, code, errs)
+				}
+				unharmed(o + " " + file)
+			}
+		case answers:
+			for _, file := range []string{"/dev/null", "/dev/stdout", "/dev/full", "/dev/pipe", "/proc/self/fd/1"} {
+				var out bytes.Buffer
+				if errs, code := run(dir, &out, part[0], with(file)...); code != 0 || !strings.Contains(out.String(), "not a regular file") {
+					t.Errorf("%s %s: %d, %s%s", o, file, code, out.String(), errs)
 				}
 				unharmed(o + " " + file)
 			}
