@@ -480,7 +480,7 @@ func TestHostDatabaseLost(t *testing.T) {
 func TestHostDatabaseIsWrittenSeldom(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
 		row := func(host string) string {
-			return d.Root.Hosts("select first > 0, greeted > 0, lists_passed > 0, login > 0, failures from host where net = '" + host + "';")
+			return d.Root.Hosts("select first > 0, greeted > 0, lists_passed > 0, login > 0, delivered > 0, failures from host where net = '" + host + "';")
 		}
 		changes := func() string {
 			b, err := os.ReadFile(d.Root.Path(d.Root.HostsDatabase()))
@@ -504,20 +504,35 @@ func TestHostDatabaseIsWrittenSeldom(t *testing.T) {
 				t.Errorf("exim4 -bh has written %s", got)
 			}
 			mail(innocent4)
-			if got := row(innocent4); got != "1|1|1|0|0" {
+			if got := row(innocent4); got != "1|1|1|0|0|0" {
 				t.Errorf("after the first visit: %s", got)
 			}
 			if got := d.login(innocent4); lab.Code(got) != "235" {
 				t.Errorf("a login: %q", got)
 			}
 			d.settled()
-			if got := row(innocent4); got != "1|1|1|1|0" {
+			if got := row(innocent4); got != "1|1|1|1|0|0" {
 				t.Errorf("after a login: %s", got)
+			}
+			deliver := func() {
+				c := d.Connect(innocent4, 25)
+				for _, cmd := range []string{"EHLO client.example", "MAIL FROM:<friend@innocent.example>", "RCPT TO:<user@example.org>", "DATA", "Subject: hello\r\n\r\nhello\r\n."} {
+					if got := lab.Code(c.Cmd("%s", cmd)); got != "250" && got != "354" {
+						t.Errorf("%s: %s", cmd, got)
+					}
+				}
+				c.Close()
+				d.settled()
+			}
+			deliver()
+			if got := row(innocent4); got != "1|1|1|1|1|0" {
+				t.Errorf("after a message: %s", got)
 			}
 			before := changes()
 			asked := d.DNS.Questions(zen)
 			for range 3 {
 				mail(innocent4)
+				deliver()
 				d.login(innocent4)
 				d.settled()
 				d.expect(t, bad4, 25, "550", history)

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"symbiosis-connect-acl/tests/lab"
@@ -297,4 +298,34 @@ func TestOwnEventAction(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A host that guesses on many connections at once is counted for each of them.
+func TestFailedLoginsAtOnce(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		const at = 10 // the limit
+		clients := make([]*lab.Client, at)
+		for i := range clients { // each has passed the door before the first guess
+			clients[i] = d.Connect("5.5.5.5", 587)
+			clients[i].Cmd("EHLO client.example")
+			clients[i].StartTLS("client.example", "mail.example.org")
+		}
+		var wg sync.WaitGroup
+		for i, c := range clients {
+			wg.Go(func() {
+				c.AuthPlain("user@example.org", fmt.Sprint("guess ", i))
+				c.Quit()
+			})
+		}
+		wg.Wait()
+		d.settled()
+		if got := d.Root.Hosts("select failures from host where net = '5.5.5.5';"); got != fmt.Sprint(at) {
+			t.Errorf("%s failed logins; want %d", got, at)
+		}
+		d.guess(t, "5.5.5.5", 1, func(_ int, got string) {
+			if lab.Code(got) != "454" {
+				t.Errorf("one more: %q; want 454", got)
+			}
+		})
+	})
 }

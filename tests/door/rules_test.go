@@ -386,6 +386,7 @@ func TestGreetingDelay(t *testing.T) {
 				t.Errorf("a host that waits: %q", got)
 			}
 			c.Quit()
+			d.settled()
 			// The bot is not known for having been turned away.
 			if got := early("6.6.6.6"); lab.Code(got) != "554" {
 				t.Errorf("the bot again: %q; want 554", got)

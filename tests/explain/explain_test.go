@@ -264,6 +264,7 @@ func TestRates(t *testing.T) {
 			c := d.Connect(innocent6, 25)
 			c.Cmd("EHLO client.example")
 			c.Quit()
+			d.settled()
 			if v := rule(t, d.explain(t, innocent6), "greeting").Findings[0].Verdict; v != explain.Pass {
 				t.Errorf("a host that has waited: %q", v)
 			}
