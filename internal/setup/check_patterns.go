@@ -1,6 +1,57 @@
 package setup
 
-import "symbiosis-connect-acl/internal/patterns/attacks"
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+
+	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/internal/patterns/attacks"
+	"symbiosis-connect-acl/internal/safepath"
+)
+
+// patterns looks at the firewall's pattern files.
+func (d *doctor) patterns() {
+	const topic = "patterns"
+	if err := d.readWants(); err != nil {
+		d.fail("settings", "mend the file", "%v", err)
+		return
+	}
+	ours, oursErr := os.ReadFile(d.ourPatterns())
+	if !d.wants.patterns {
+		d.ok(topic, "not merged, because %s says so", d.exim.Inside(d.DefaultsFile))
+		d.livePatterns(ours)
+		return
+	}
+	data, err := safepath.ReadFile(d.patternFile())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !patterns.Installed(data) {
+		d.warn(topic, d.apply(), "ours are not in %s", d.patternFile())
+		return
+	}
+	if err != nil {
+		d.fail(topic, "see that the file can be read", "%v", err)
+		return
+	}
+	if oursErr != nil {
+		d.fail(topic, "run: apt-get install --reinstall "+d.Package, "%v", oursErr)
+		return
+	}
+	before := len(d.found)
+	merged, superseded, err := patterns.Install(data, ours)
+	switch {
+	case err != nil:
+		d.fail(topic, "mend the line", "%s: %v", d.patternFile(), err)
+	case len(superseded) > 0:
+		d.warn(topic, d.apply(), "%s:%d is in use beside the pattern of ours that supersedes it: %s", d.patternFile(), superseded[0].Line, superseded[0].Why)
+	case !bytes.Equal(merged, data):
+		d.warn(topic, d.apply(), "%s has an older version of ours", d.patternFile())
+	}
+	d.livePatterns(ours)
+	if len(d.found) == before {
+		d.ok(topic, "installed in %s", d.patternFile())
+	}
+}
 
 // mostPatterns is how many bad patterns the doctor names one by one.
 const mostPatterns = 10
