@@ -35,7 +35,7 @@ func Plan(ctx context.Context, opt Options) ([]Change, error) {
 		return nil, err
 	}
 	r := newRun(p, opt)
-	if _, _, unfinished, _ := journal(r.journalDir()); unfinished {
+	if _, _, unfinished, _ := journal(r.JournalDir()); unfinished {
 		return nil, fmt.Errorf("an earlier run did not come to its end, and the next one will take back what it had changed first: run %s apply or %s remove", r.program(), r.program())
 	}
 	pl, err := r.plan(ctx)
@@ -44,7 +44,7 @@ func Plan(ctx context.Context, opt Options) ([]Change, error) {
 
 func (r *run) plan(ctx context.Context) (plan, error) {
 	var pl plan
-	if err := r.readWants(); err != nil {
+	if err := r.readSettings(); err != nil {
 		return pl, err
 	}
 	if _, err := os.Stat(r.marker()); err != nil {
@@ -104,7 +104,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 		return err
 	}
 
-	t, err := begin(r.journalDir(), r.Package, r.faults)
+	t, err := begin(r.JournalDir(), r.Package, r.faults)
 	if t == nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (r *run) setIn(option string) (where []string) {
 // force and, if Exim runs, restart it. Exim is not started where it does not
 // run: somebody will have stopped it.
 func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) error {
-	restart := !r.opt.NoRestart && r.wants.restart
+	restart := !r.opt.NoRestart && r.wants.Restart
 	old := 0
 	if restart {
 		var running bool
@@ -255,7 +255,7 @@ func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) erro
 // index makes the index of the count database. Without it mail flows as well,
 // only slower, so a failure is told and is none.
 func (r *run) index(ctx context.Context) {
-	if !r.wants.index {
+	if !r.wants.Index {
 		return
 	}
 	if _, err := os.Stat(r.Database); errors.Is(err, fs.ErrNotExist) {

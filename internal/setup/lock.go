@@ -99,7 +99,7 @@ func (r *run) unlock() {
 
 // recover takes back a transaction that was not committed.
 func (r *run) recover(ctx context.Context) error {
-	entries, committed, found, err := journal(r.journalDir())
+	entries, committed, found, err := journal(r.JournalDir())
 	if err != nil || !found {
 		return err
 	}
@@ -107,7 +107,7 @@ func (r *run) recover(ctx context.Context) error {
 		return err
 	}
 	if committed {
-		return finish(r.journalDir(), entries)
+		return finish(r.JournalDir(), entries)
 	}
 	if len(entries) > 0 {
 		r.note("an earlier run did not come to its end: taking back what it had changed")
@@ -137,7 +137,7 @@ func (r *run) undo(ctx context.Context, entries []entry) error {
 	}
 	reconcile := func(path string, now []byte) []byte {
 		r.note("%s was edited in the meantime: your edit stays", path)
-		if path == r.patternFile() {
+		if path == r.PatternFile() {
 			data, _, err := patterns.Remove(now)
 			if err != nil {
 				return nil
@@ -149,8 +149,8 @@ func (r *run) undo(ctx context.Context, entries []entry) error {
 		}
 		return nil
 	}
-	if err := undo(r.journalDir(), entries, r.faults, action, reconcile); err != nil {
-		return fmt.Errorf("%w; the journal is kept in %s, run this again when the cause is gone", err, r.journalDir())
+	if err := undo(r.JournalDir(), entries, r.faults, action, reconcile); err != nil {
+		return fmt.Errorf("%w; the journal is kept in %s, run this again when the cause is gone", err, r.JournalDir())
 	}
 	return nil
 }

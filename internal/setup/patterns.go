@@ -14,34 +14,34 @@ import (
 // planPatterns merges our patterns, or takes them out where the settings say
 // that they are not wanted.
 func (r *run) planPatterns(pl *plan) error {
-	dir := filepath.Dir(r.patternFile())
+	dir := filepath.Dir(r.PatternFile())
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		r.note("%s is not there: no patterns installed", dir)
 		return nil
 	}
-	old, err := safepath.ReadFile(r.patternFile())
+	old, err := safepath.ReadFile(r.PatternFile())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if old == nil && err == nil {
 		old = []byte{}
 	}
-	if !r.wants.patterns {
+	if !r.wants.Patterns {
 		return r.planPatternsRemoved(pl, old)
 	}
-	pl.state.PatternsFile = r.exim.Inside(r.patternFile())
-	ours, err := os.ReadFile(r.ourPatterns())
+	pl.state.PatternsFile = r.exim.Inside(r.PatternFile())
+	ours, err := os.ReadFile(r.OurPatterns())
 	if err != nil {
 		return err
 	}
 	merged, superseded, err := patterns.Install(old, ours)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.patternFile(), err)
+		return fmt.Errorf("%s: %w", r.PatternFile(), err)
 	}
 	for _, s := range superseded {
-		r.note("%s:%d: superseded by ours (%s)", r.patternFile(), s.Line, s.Why)
+		r.note("%s:%d: superseded by ours (%s)", r.PatternFile(), s.Line, s.Why)
 	}
-	pl.add("patterns", r.patternFile(), old, merged, "our patterns merged into "+r.patternFile())
+	pl.add("patterns", r.PatternFile(), old, merged, "our patterns merged into "+r.PatternFile())
 	return nil
 }
 
@@ -51,15 +51,15 @@ func (r *run) planPatternsRemoved(pl *plan, old []byte) error {
 	}
 	original, gone, err := patterns.Remove(old)
 	if err != nil {
-		return fmt.Errorf("%s: %w", r.patternFile(), err)
+		return fmt.Errorf("%s: %w", r.PatternFile(), err)
 	}
-	done := "our patterns taken out of " + r.patternFile()
+	done := "our patterns taken out of " + r.PatternFile()
 	if gone {
 		original = nil
-		done = r.patternFile() + " deleted: it held nothing but our patterns"
+		done = r.PatternFile() + " deleted: it held nothing but our patterns"
 	} else if original == nil {
 		original = []byte{}
 	}
-	pl.add("patterns", r.patternFile(), old, original, done)
+	pl.add("patterns", r.PatternFile(), old, original, done)
 	return nil
 }

@@ -91,7 +91,7 @@ func (r *run) planRemoval(ctx context.Context) ([]Change, error) {
 		}
 		pl.add("options", path, content[path], back, done)
 	}
-	old, err := safepath.ReadFile(r.patternFile())
+	old, err := safepath.ReadFile(r.PatternFile())
 	if err == nil {
 		if old == nil {
 			old = []byte{}
@@ -116,14 +116,14 @@ func (r *run) planRemoval(ctx context.Context) ([]Change, error) {
 
 func (r *run) remove(ctx context.Context) (err error) {
 	// A slip of the pen in the settings must not keep the package installed.
-	if err := r.readWants(); err != nil {
+	if err := r.readSettings(); err != nil {
 		r.note("%v", err)
 	}
 	changes, err := r.planRemoval(ctx)
 	if err != nil {
 		return err
 	}
-	t, err := begin(r.journalDir(), r.Package, r.faults)
+	t, err := begin(r.JournalDir(), r.Package, r.faults)
 	if t == nil {
 		return err
 	}

@@ -41,7 +41,6 @@ var (
 // package alone; the others are conffiles of the Debian package.
 const (
 	enablingSnippet = "00-main/20-connect-acl-enabled"
-	markerMacro     = "SYMBIOSIS_CONNECT_ACL"
 	quitMacro       = "CONNECT_ACL_QUIT_IS_TAKEN"
 	quitSnippet     = "00-main/31-acl-definitions-connect"
 )
@@ -51,7 +50,7 @@ type run struct {
 	platform.Platform
 	exim   exim.Installation
 	opt    Options
-	wants  wants
+	wants  settings.Switches
 	faults *faults
 	locked *os.File
 	down   bool // Exim ran, and could not be started again
@@ -67,36 +66,15 @@ func newRun(p platform.Platform, opt Options) *run {
 	return &run{Platform: p, exim: exim.Installation{Platform: p}, opt: opt, faults: newFaults()}
 }
 
-// wants are the settings in the defaults file.
-type wants struct {
-	patterns, index, restart bool
+func (r *run) readSettings() (err error) {
+	r.wants, err = settings.ReadSwitches(r.DefaultsFile)
+	return err
 }
 
-func (r *run) readWants() error {
-	r.wants = wants{true, true, true}
-	set, err := settings.Read(r.DefaultsFile)
-	if err != nil {
-		return err
-	}
-	for name, b := range map[string]*bool{
-		"CONNECT_ACL_PATTERNS": &r.wants.patterns,
-		"CONNECT_ACL_INDEX":    &r.wants.index,
-		"CONNECT_ACL_RESTART":  &r.wants.restart,
-	} {
-		if *b, err = set.Bool(name, true); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *run) enabling() string    { return filepath.Join(r.SnippetDir, enablingSnippet) }
-func (r *run) marker() string      { return filepath.Join(r.ShareDir, "marker.conf") }
-func (r *run) patternFile() string { return filepath.Join(r.FirewallDir, "patterns.d/exim4.patterns") }
-func (r *run) ourPatterns() string { return filepath.Join(r.ShareDir, "patterns.d/exim4.patterns") }
-func (r *run) journalDir() string  { return filepath.Join(r.StateDir, "journal") }
-func (r *run) workDir() string     { return filepath.Join(r.StateDir, "work") }
-func (r *run) stateFile() string   { return filepath.Join(r.StateDir, "state.json") }
+func (r *run) enabling() string  { return filepath.Join(r.SnippetDir, enablingSnippet) }
+func (r *run) marker() string    { return filepath.Join(r.ShareDir, "marker.conf") }
+func (r *run) workDir() string   { return filepath.Join(r.StateDir, "work") }
+func (r *run) stateFile() string { return filepath.Join(r.StateDir, "state.json") }
 
 // program is the name under which the package installs this tool.
 func (r *run) program() string { return r.Name + "-connect-setup" }

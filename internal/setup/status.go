@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/internal/safepath"
 )
 
@@ -38,7 +39,7 @@ func Status(ctx context.Context, opt Options) (Report, error) {
 	if _, err := os.Stat(r.enabling()); err == nil {
 		rep.Applied = true
 	}
-	_, _, rep.Interrupted, err = journal(r.journalDir())
+	_, _, rep.Interrupted, err = journal(r.JournalDir())
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		return rep, err
 	}
@@ -51,14 +52,14 @@ func Status(ctx context.Context, opt Options) (Report, error) {
 		rep.LogSelector, rep.LogSnippets = s.LogSelector, s.LogSnippets
 		rep.EventAction, rep.EventSnippets = s.EventAction, s.EventSnippets
 	}
-	if data, err := safepath.ReadFile(r.patternFile()); err == nil && patterns.Installed(data) {
-		rep.PatternsFile = r.exim.Inside(r.patternFile())
+	if data, err := safepath.ReadFile(r.PatternFile()); err == nil && patterns.Installed(data) {
+		rep.PatternsFile = r.exim.Inside(r.PatternFile())
 	}
 	rep.Exim, _ = r.exim.Running()
 	macros, err := r.exim.Macros(ctx, r.exim.Config())
 	if err != nil {
 		return rep, err
 	}
-	_, rep.InForce = macros[markerMacro]
+	_, rep.InForce = macros[rules.Marker]
 	return rep, nil
 }

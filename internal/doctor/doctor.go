@@ -1,4 +1,7 @@
-package setup
+// Package doctor examines an installation and tells what is wrong with it and
+// what to do. It changes nothing, waits for no run of the setup tool, and needs
+// nothing of one.
+package doctor
 
 import (
 	"context"
@@ -11,6 +14,8 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/settings"
 )
 
 // The time that programs and lists have to answer in.
@@ -22,11 +27,13 @@ const (
 
 // doctor collects findings.
 type doctor struct {
-	*run
+	platform.Platform
+	exim   exim.Installation
 	ctx    context.Context
 	found  []Finding
 	user   exim.User
-	macros map[string]string
+	macros map[string]string // in force
+	wants  settings.Switches
 }
 
 func (d *doctor) ok(topic, format string, args ...any) {
@@ -44,18 +51,20 @@ func (d *doctor) fail(topic, remedy, format string, args ...any) {
 // Check examines the installation and changes nothing. Each finding that is
 // not OK has its remedy. It needs the superuser's rights, because it tries
 // things as Exim's user.
-func Check(ctx context.Context, opt Options) ([]Finding, error) {
-	p, found, err := find(opt)
+//
+// The platform lies under root; "" means "/".
+func Check(ctx context.Context, root string) ([]Finding, error) {
+	p, err := platform.Find(root)
+	if errors.Is(err, platform.ErrNone) {
+		return []Finding{{OK, "platform", "neither Symbiosis nor Sympl is installed here: nothing to check", ""}}, nil
+	}
 	if err != nil {
 		return nil, err
-	}
-	if !found {
-		return []Finding{{OK, "platform", "neither Symbiosis nor Sympl is installed here: nothing to check", ""}}, nil
 	}
 	if os.Geteuid() != 0 {
 		return nil, errors.New("check tries things as Exim's user: run it as root")
 	}
-	d := &doctor{run: newRun(p, opt), ctx: ctx}
+	d := &doctor{Platform: p, exim: exim.Installation{Platform: p}, ctx: ctx}
 	work, err := os.MkdirTemp(filepath.Join(d.Root, "tmp"), d.Package+"-check-")
 	if err != nil {
 		return nil, err
@@ -82,7 +91,10 @@ func Check(ctx context.Context, opt Options) ([]Finding, error) {
 	return d.found, nil
 }
 
-func (d *doctor) apply() string { return "run: " + d.program() + " apply" }
+// setup is the name under which the package installs the setup tool.
+func (d *doctor) setup() string { return d.Name + "-connect-setup" }
+
+func (d *doctor) apply() string { return "run: " + d.setup() + " apply" }
 
 func (d *doctor) build() string {
 	return "run: cd " + d.exim.Inside(d.EximDir) + " && make test && make"

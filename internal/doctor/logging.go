@@ -1,21 +1,20 @@
-package setup
+package doctor
 
 import (
-	"context"
 	"strings"
 
 	"symbiosis-connect-acl/internal/exim"
 )
 
 // overruled lists the options of which the configuration in force does not
-// have our value. macros are those in force.
-func (r *run) overruled(ctx context.Context, macros map[string]string) (options []string) {
+// have our value.
+func (d *doctor) overruled() (options []string) {
 	for _, o := range []struct{ option, macro, words string }{
-		{logSelector, "_OPT_MAIN_PIPELINING_CONNECT_ADVERTISE_HOSTS", "-dkim_verbose"}, // the last word of ours, where it is set
+		{"log_selector", "_OPT_MAIN_PIPELINING_CONNECT_ADVERTISE_HOSTS", "-dkim_verbose"}, // the last word of ours, where it is set
 		{"event_action", "CONNECT_AUTH_EVENT", "acl_connect_failed_login"},
 	} {
-		value, err := r.exim.Option(ctx, r.exim.Config(), o.option)
-		if _, ours := macros[o.macro]; ours && err == nil && !strings.Contains(value, o.words) {
+		value, err := d.exim.Option(d.ctx, d.exim.Config(), o.option)
+		if _, ours := d.macros[o.macro]; ours && err == nil && !strings.Contains(value, o.words) {
 			options = append(options, o.option)
 		}
 	}
@@ -23,13 +22,13 @@ func (r *run) overruled(ctx context.Context, macros map[string]string) (options 
 }
 
 func (d *doctor) logging() {
-	value, err := d.exim.Option(d.ctx, d.exim.Config(), logSelector)
+	value, err := d.exim.Option(d.ctx, d.exim.Config(), "log_selector")
 	value = strings.Join(strings.Fields(value), " ") // the macros in it leave gaps
 	if value == "" {
 		value = "nothing"
 	}
 	// Exim 4.100 takes an option twice, and obeys the last.
-	for _, o := range d.overruled(d.ctx, d.macros) {
+	for _, o := range d.overruled() {
 		d.warn("logging", d.apply(), "%s is set again behind ours, which has no effect: an attacker may write lines of the log, or guess without being counted", o)
 	}
 	switch {

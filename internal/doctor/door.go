@@ -1,4 +1,4 @@
-package setup
+package doctor
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"symbiosis-connect-acl/internal/door"
 	"symbiosis-connect-acl/internal/exim"
 )
 
@@ -20,12 +21,12 @@ func (d *doctor) runTime(work string) (resolves bool) {
 	}
 	defer p.Close()
 	bad := 0
-	for _, s := range d.greet(d.ctx, p) {
+	for _, s := range door.Greet(d.ctx, p, d.Platform) {
 		if s.OK() {
 			continue
 		}
 		bad++
-		d.fail("door", "run: exim4 -bh "+s.Host.String()+"; to let everyone in meanwhile: "+d.program()+" remove",
+		d.fail("door", "run: exim4 -bh "+s.Host.String()+"; to let everyone in meanwhile: "+d.setup()+" remove",
 			"a host that did nothing is turned away: %s", s)
 	}
 	if bad == 0 {

@@ -1,6 +1,13 @@
-package setup
+package doctor
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"symbiosis-connect-acl/internal/rules"
+)
 
 // configuration looks at the Exim and its configuration in force. Without one
 // that Exim reads there is little else to look at.
@@ -16,7 +23,7 @@ func (d *doctor) configuration() bool {
 	} else {
 		d.ok("platform", "%s, Exim %s", name, version)
 	}
-	if _, _, found, _ := journal(d.journalDir()); found {
+	if _, err := os.Stat(d.JournalDir()); !errors.Is(err, fs.ErrNotExist) {
 		d.warn("setup", d.apply(), "a run of the setup tool did not come to its end, or is at work now")
 	}
 	if d.macros, err = d.exim.Macros(d.ctx, d.exim.Config()); err != nil {
@@ -27,7 +34,7 @@ func (d *doctor) configuration() bool {
 		d.fail("configuration", d.build(), "%v", err)
 		return false
 	}
-	if _, on := d.macros[markerMacro]; !on {
+	if _, on := d.macros[rules.Marker]; !on {
 		d.fail("configuration", d.apply(), "the rules are not in force")
 	} else {
 		d.ok("configuration", "the rules are in force")

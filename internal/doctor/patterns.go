@@ -1,4 +1,4 @@
-package setup
+package doctor
 
 import (
 	"bytes"
@@ -9,24 +9,26 @@ import (
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/patterns/attacks"
 	"symbiosis-connect-acl/internal/safepath"
+	"symbiosis-connect-acl/internal/settings"
 )
 
 // patterns looks at the firewall's pattern files.
 func (d *doctor) patterns() {
 	const topic = "patterns"
-	if err := d.readWants(); err != nil {
+	var err error
+	if d.wants, err = settings.ReadSwitches(d.DefaultsFile); err != nil {
 		d.fail("settings", "mend the file", "%v", err)
 		return
 	}
-	ours, oursErr := os.ReadFile(d.ourPatterns())
-	if !d.wants.patterns {
+	ours, oursErr := os.ReadFile(d.OurPatterns())
+	if !d.wants.Patterns {
 		d.ok(topic, "not merged, because %s says so", d.exim.Inside(d.DefaultsFile))
 		d.livePatterns(ours)
 		return
 	}
-	data, err := safepath.ReadFile(d.patternFile())
+	data, err := safepath.ReadFile(d.PatternFile())
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !patterns.Installed(data) {
-		d.warn(topic, d.apply(), "ours are not in %s", d.patternFile())
+		d.warn(topic, d.apply(), "ours are not in %s", d.PatternFile())
 		return
 	}
 	if err != nil {
@@ -41,15 +43,15 @@ func (d *doctor) patterns() {
 	merged, superseded, err := patterns.Install(data, ours)
 	switch {
 	case err != nil:
-		d.fail(topic, "mend the line", "%s: %v", d.patternFile(), err)
+		d.fail(topic, "mend the line", "%s: %v", d.PatternFile(), err)
 	case len(superseded) > 0:
-		d.warn(topic, d.apply(), "%s:%d is in use beside the pattern of ours that supersedes it: %s", d.patternFile(), superseded[0].Line, superseded[0].Why)
+		d.warn(topic, d.apply(), "%s:%d is in use beside the pattern of ours that supersedes it: %s", d.PatternFile(), superseded[0].Line, superseded[0].Why)
 	case !bytes.Equal(merged, data):
-		d.warn(topic, d.apply(), "%s has an older version of ours", d.patternFile())
+		d.warn(topic, d.apply(), "%s has an older version of ours", d.PatternFile())
 	}
 	d.livePatterns(ours)
 	if len(d.found) == before {
-		d.ok(topic, "installed in %s", d.patternFile())
+		d.ok(topic, "installed in %s", d.PatternFile())
 	}
 }
 
@@ -61,12 +63,12 @@ const mostPatterns = 10
 func (d *doctor) livePatterns(ours []byte) {
 	const topic = "patterns"
 	var bad []attacks.Verdict
-	for _, v := range attacks.Live(d.ctx, d.patternFile(), ours) {
+	for _, v := range attacks.Live(d.ctx, d.PatternFile(), ours) {
 		path := attacks.Printable(v.Path)
 		switch {
-		case d.wants.patterns && v.Superseded != "" && v.Path == d.patternFile():
+		case d.wants.Patterns && v.Superseded != "" && v.Path == d.PatternFile():
 			// That was told; apply comments it out.
-		case d.wants.patterns && v.Superseded != "":
+		case d.wants.Patterns && v.Superseded != "":
 			d.warn(topic, "comment it out: put # at its start", "%s:%d is in use beside ours, which supersedes it: %s", path, v.Line, v.Superseded)
 		case v.Result != attacks.Safe:
 			bad = append(bad, v)
