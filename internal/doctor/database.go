@@ -12,6 +12,7 @@ import (
 
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/rules"
 )
 
 // staleAfter is how long the firewall may count nothing before that is worth a
@@ -19,7 +20,7 @@ import (
 const staleAfter = 7 * 24 * time.Hour
 
 func (d *doctor) databasePath() string {
-	if path := strings.TrimSpace(d.macros["SYMBIOSIS_INCIDENT_DATABASE"]); path != "" {
+	if path := strings.TrimSpace(d.macros[rules.Database]); path != "" {
 		return path
 	}
 	return d.exim.Inside(d.Database)
@@ -48,7 +49,7 @@ func (d *doctor) database() {
 		return
 	}
 	if schema != blacklist.SchemaSymbiosis {
-		d.warn("database", "let SYMBIOSIS_INCIDENT_DATABASE name the database of "+d.Name, "%s has the layout of %s, which the rule does not ask", inside, schema)
+		d.warn("database", "let "+rules.Database+" name the database of "+d.Name, "%s has the layout of %s, which the rule does not ask", inside, schema)
 		return
 	}
 	age := time.Since(st.ModTime()).Round(time.Hour)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"symbiosis-connect-acl/internal/rules"
 )
 
 // files tries to read, as Exim's user, what the rules read.
@@ -17,7 +19,7 @@ func (d *doctor) files() {
 	whitelist := etc + "/exim4/whitelist_connect_hosts"
 	bad := 0
 	for _, path := range []string{
-		whitelist, d.macros["CONNECT_REFUSED_NAMES_FILE"],
+		whitelist, d.macros[rules.RefusedNames],
 		etc + "/exim4/relay_from_hosts", etc + "/exim4/whitelist/by_ip",
 		d.exim.Inside(d.ShareDir) + "/refused-helo-names",
 	} {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/rules"
 )
 
 // lists asks every DNS list for the entries that RFC 5782 has for this, unless
@@ -13,7 +14,7 @@ import (
 func (d *doctor) lists(resolves bool) {
 	var all []dnsbl.List
 	macro := map[string]string{} // by zone: where it is named
-	for _, name := range []string{"CHECK_CONNECT_IP_DNSBLS", "CHECK_SUBMISSION_IP_DNSBLS"} {
+	for _, name := range []string{rules.ConnectLists, rules.SubmissionLists} {
 		lists, err := dnsbl.ParseLists(d.macros[name])
 		if err != nil {
 			d.fail("lists", "mend "+name+" and "+d.build(), "%s: %v", name, err)
@@ -49,7 +50,7 @@ func (d *doctor) lists(resolves bool) {
 			notes = " (" + strings.Join(h.Notes, "; ") + ")"
 		}
 		// What to do stands in Problem; this is how.
-		how := fmt.Sprintf("write %s == the lists to ask into 00-main/22-connect-check-local and %s", macro[h.Zone], d.build())
+		how := fmt.Sprintf("write %s == the lists to ask into %s and %s", macro[h.Zone], rules.LocalSnippet, d.build())
 		switch {
 		case h.OK():
 			d.ok("lists", "%s answers as it should%s", h.Zone, notes)

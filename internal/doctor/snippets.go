@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"symbiosis-connect-acl/internal/rules"
 )
 
 var ruleLine = regexp.MustCompile(`# -{4,}\n`)
@@ -47,7 +49,7 @@ func (d *doctor) snippets() {
 		what, remedy string
 	}{
 		{missing, "switched off, because the file is gone", "if this was not meant: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss " + d.Package},
-		{edited, "edited", "put your values into 00-main/22-connect-check-local instead, which no upgrade touches"},
+		{edited, "edited", "put your values into " + rules.LocalSnippet + " instead, which no upgrade touches"},
 		{waiting, "a newer version waits", "compare them with yours, then delete them"},
 	} {
 		if len(c.names) > 0 {
