@@ -197,7 +197,7 @@ func TestFurtherLines(t *testing.T) {
 func TestNftfwReading(t *testing.T) {
 	var inForce []Entry
 	for _, e := range load(t) {
-		if e.Want != "?" && e.Set != "all" {
+		if e.Set != "learn" && e.Set != "all" {
 			inForce = append(inForce, e)
 		}
 	}
@@ -206,8 +206,8 @@ func TestNftfwReading(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := Judge(inForce, hits, nil); s.Framed > 0 || s.Evaded > 0 {
-		t.Errorf("%s: %d framed, %d evaded: %q", e.Name, s.Framed, s.Evaded, s.Examples)
+	if s := Judge(inForce, hits, nil); s.Framed > 0 || s.Evaded > 0 || s.Relays > 0 {
+		t.Errorf("%s: %d framed, %d evaded, %d of relays: %q", e.Name, s.Framed, s.Evaded, s.Relays, s.Examples)
 	}
 }
 

@@ -283,6 +283,7 @@ mx:
 begin transports
 plain:
   driver = smtp
+  hosts_avoid_tls = *
   interface = ${if eq{$local_part@$domain}{innocent@example.org}{` + eximHundred + `}{${if match{$domain}{\N^hundred\N}{` + eximHundred + `}{<; ` + eximRelay + ` ; ` + eximRelay6 + `}}}}
 strict:
   driver = smtp
