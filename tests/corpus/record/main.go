@@ -88,6 +88,9 @@ func run() error {
 	}
 	defer os.RemoveAll(tmp)
 	if os.Getenv(inside) != "" {
+		if os.Getpid() == 1 {
+			return reapFor()
+		}
 		return o.play(tmp, chosen)
 	}
 	records, err := o.playAll(tmp)
@@ -161,6 +164,30 @@ func (o *options) prepare(tmp string) ([]string, error) {
 		}
 	}
 	return append(os.Environ(), inside+"=yes", insidePostfix+"="+postfix, insideExim+"="+exim), nil
+}
+
+// reapFor is the first process of a process namespace: all that have lost their
+// parents, as Exim's deliveries do, become its children, and stay until it has
+// noticed their end. It starts the recorder again and has its exit code.
+func reapFor() error {
+	p, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}})
+	if err != nil {
+		return err
+	}
+	for {
+		var status syscall.WaitStatus
+		ended, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return err
+		case ended == p.Pid && status.ExitStatus() != 0:
+			return fmt.Errorf("exit status %d", status.ExitStatus())
+		case ended == p.Pid:
+			return nil
+		}
+	}
 }
 
 // play plays the selector sets with one version, in a network of its own.
