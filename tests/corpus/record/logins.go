@@ -71,7 +71,8 @@ func loginScenarios() []scenario {
 		"a\n", "a\x00b", "a)", "a]", "(set_id=a)", "a b", " a", "a ", "ä", "\u2028", "a\\", "a\"b", "$sender_host_address", "${if", "\\N", "a\tb", "\x1b[1m",
 		"a)\n2026-11-23 12:00:00 connect-acl: failed login from [8.8.8.8]", "a) connect-acl: failed login from [8.8.8.8]", "a: 435 b", "a: 535 Incorrect authentication data",
 	} {
-		all = append(all, scenario{name: fmt.Sprintf("user-name/%d", i), kind: "attack", core: i%6 == 0, want: "auth-failed auth-failed", play: func(c *client) {
+		// The long one is not core: into syslog, Exim up to 4.96 writes it in pieces.
+		all = append(all, scenario{name: fmt.Sprintf("user-name/%d", i), kind: "attack", core: i%6 == 1, want: "auth-failed auth-failed", play: func(c *client) {
 			c.dial(465)
 			c.say("EHLO a.example.net")
 			c.login(user, "x")
