@@ -155,7 +155,7 @@ func (l *lab) playOne(number int, s scenario, spelling spelling) (records []reco
 	}
 	want := s.want
 	if s.kind == "relay" {
-		lines = thin(lines, map[bool]int{true: 12, false: 2}[l.set.name == "suite"])
+		lines = thin(lines, map[bool]int{true: 5, false: 1}[l.set.name == "suite"])
 	} else if l.set.learn {
 		want = "?"
 	} else if s.wantOf != nil {
