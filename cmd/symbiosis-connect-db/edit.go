@@ -23,6 +23,7 @@ import (
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/rules"
 )
 
 func editing() []*cli.Command {
@@ -220,7 +221,7 @@ func chosen(c *cli.Context, p place) ([]address.Key, error) {
 		keys = append(keys, h.Key)
 	}
 	if c.Bool("dnsbl-listed") {
-		inForce(c, p, map[string]string{"lists": "CHECK_CONNECT_IP_DNSBLS", "score": "CHECK_CONNECT_DNSBL_THRESHOLD"})
+		inForce(c, p, map[string]string{"lists": rules.ConnectLists, "score": rules.DNSBLThreshold})
 		found, err := askLists(c, p, keys)
 		if err != nil {
 			return nil, err

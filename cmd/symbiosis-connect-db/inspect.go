@@ -23,6 +23,7 @@ import (
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/rules"
 )
 
 // defaultThreshold is that of the connect check as it is shipped.
@@ -189,7 +190,7 @@ func (r record) firewallText() string {
 // A judge knows what the connect check does with a count.
 type judge struct {
 	threshold int64
-	state     state
+	state     rules.State
 }
 
 // denies tells whether a host with that count is denied: yes or no, and learn
@@ -198,7 +199,7 @@ func (j judge) denies(count int64) string {
 	switch {
 	case count <= j.threshold:
 		return "no"
-	case j.state != enforce:
+	case j.state != rules.Enforce:
 		return string(j.state)
 	}
 	return "yes"
@@ -206,9 +207,9 @@ func (j judge) denies(count int64) string {
 
 // readSettings takes from Exim's configuration what decides about a host.
 func readSettings(c *cli.Context, p place) judge {
-	settings := map[string]string{"threshold": "SYMBIOSIS_INCIDENT_THRESHOLD"}
+	settings := map[string]string{"threshold": rules.Threshold}
 	if c.Bool("dnsbl") {
-		settings["lists"], settings["score"] = "CHECK_CONNECT_IP_DNSBLS", "CHECK_CONNECT_DNSBL_THRESHOLD"
+		settings["lists"], settings["score"] = rules.ConnectLists, rules.DNSBLThreshold
 	}
 	state := inForce(c, p, settings)
 	return judge{threshold: c.Int64("threshold"), state: state}
@@ -556,9 +557,9 @@ func (v *view) write(w io.Writer) {
 	switch v.judge.denies(count) {
 	case "yes":
 		field("connect", "denied: %s", above)
-	case "learn":
+	case string(rules.Learn):
 		field("connect", "not denied, because the history check only learns: %s", above)
-	case "off":
+	case string(rules.Off):
 		field("connect", "not denied, because the history check is off: %s", above)
 	default:
 		field("connect", "not denied for its history: %d is not above the threshold of %d", count, v.judge.threshold)

@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/cmd/internal/command"
+	"symbiosis-connect-acl/internal/doctor"
 	"symbiosis-connect-acl/internal/setup"
 )
 
@@ -22,7 +23,7 @@ import (
 const (
 	// exitCheckFails is also for a check that could not be made: monitoring
 	// must not take that for a warning.
-	exitCheckFails = int(setup.FAIL)
+	exitCheckFails = int(doctor.FAIL)
 	exitNotRebuilt = 3
 )
 
@@ -98,14 +99,14 @@ func app() *cli.App {
 			if err := command.NoArguments(c); err != nil {
 				return cli.Exit(err.Error(), exitCheckFails)
 			}
-			found, err := setup.Check(c.Context, setup.Options{Root: c.String("root")})
+			found, err := doctor.Check(c.Context, c.String("root"))
 			if err != nil {
 				return cli.Exit(err.Error(), exitCheckFails)
 			}
 			if err := printFindings(found, c.Bool("json"), c.Bool("quiet")); err != nil {
 				return cli.Exit(err.Error(), exitCheckFails)
 			}
-			if worst := setup.Worst(found); worst != setup.OK {
+			if worst := doctor.Worst(found); worst != doctor.OK {
 				return cli.Exit("", int(worst))
 			}
 			return nil
@@ -145,13 +146,13 @@ func dryRun(ctx context.Context, opt setup.Options) error {
 	return nil
 }
 
-func printFindings(found []setup.Finding, asJSON, quiet bool) error {
+func printFindings(found []doctor.Finding, asJSON, quiet bool) error {
 	if quiet {
-		found = slices.DeleteFunc(found, func(f setup.Finding) bool { return f.Level == setup.OK })
+		found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return f.Level == doctor.OK })
 	}
 	if asJSON {
 		if found == nil {
-			found = []setup.Finding{}
+			found = []doctor.Finding{}
 		}
 		return command.WriteJSON(os.Stdout, found)
 	}

@@ -26,6 +26,7 @@ import (
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/rules"
 )
 
 // examiner is one report in the making.
@@ -56,8 +57,6 @@ const (
 	reverseLimit = 5 * time.Second
 )
 
-const marker = "SYMBIOSIS_CONNECT_ACL"
-
 // Explain examines the host at addr on the given platform. It changes nothing.
 // What cannot be found out is told in the report. An error means that not even
 // the superuser can read the configuration in force.
@@ -87,7 +86,7 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 		e.note("run it as root to see all: some of the firewall's files, the database and the rates may be out of reach")
 	}
 	e.report.Complete = !e.blind
-	_, e.report.Active = e.macros[marker]
+	_, e.report.Active = e.macros[rules.Marker]
 	if !e.report.Active && !e.blind {
 		e.note("the rules are not in force: %s-connect-setup apply", p.Name)
 	}
@@ -184,7 +183,7 @@ func (e *examiner) rule(name, snippet, stateMacro, portsMacro string) (r Rule, a
 			}
 		}
 		r.State = e.state(stateMacro)
-		if r.State == "off" {
+		if r.State == rules.Off {
 			return r, ask
 		}
 	}
@@ -203,24 +202,14 @@ func (e *examiner) rule(name, snippet, stateMacro, portsMacro string) (r Rule, a
 	return r, ask
 }
 
-// state is the state in force: the suite's, where that is milder than the
-// rule's. What is none of the known values counts as learn.
-func (e *examiner) state(macro string) string {
-	suite, own := e.value("CONNECT_STATE_SUITE"), e.value(macro)
-	switch {
-	case suite == "off" || own == "off":
-		return "off"
-	case own == "measure" && macro == "CONNECT_STATE_RATELIMIT":
-		return "measure"
-	case suite == "enforce" && own == "enforce":
-		return "enforce"
-	}
-	return "learn"
+// state is the state in force.
+func (e *examiner) state(macro string) rules.State {
+	return rules.Milder(e.value(rules.StateSuite), macro, e.value(macro))
 }
 
 // set puts a verdict where the rule asks, as its state has it.
 func (r *Rule) set(ask [len(Ports)]bool, v Verdict) {
-	if r.State == "learn" {
+	if r.State == rules.Learn {
 		v = v.learning()
 	}
 	for i := range ask {

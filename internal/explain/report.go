@@ -1,9 +1,13 @@
 package explain
 
-import "time"
+import (
+	"time"
+
+	"symbiosis-connect-acl/internal/rules"
+)
 
 // Ports are the ports that a report is about, in its order.
-var Ports = [...]int{25, 465, 587}
+var Ports = rules.Ports
 
 // A Verdict is what a rule says about the host on one port.
 type Verdict string
@@ -50,7 +54,7 @@ type Finding struct {
 type Rule struct {
 	Name     string              `json:"name"` // such as history; firewall is what stands before Exim
 	Snippet  string              `json:"snippet,omitempty"`
-	State    string              `json:"state"` // in force: enforce, learn, off or measure; "" when it has none
+	State    rules.State         `json:"state"` // in force: enforce, learn, off or measure; "" when it has none
 	Findings [len(Ports)]Finding `json:"verdicts"`
 	Evidence []string            `json:"evidence"`
 	Firewall []FirewallEntry     `json:"firewall,omitempty"`

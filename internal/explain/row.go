@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/rules"
 )
 
 // What the snippets take for a month, and for how long nobody knows who is a
@@ -22,7 +23,7 @@ func (e *examiner) hostsDatabase() string {
 	if !e.report.Active {
 		return e.Inside(e.HostsDatabase)
 	}
-	return e.value("CONNECT_HOSTS_DATABASE")
+	return e.value(rules.HostsDatabase)
 }
 
 // lookUp does what 20-look-up-host does, with the rights of Exim's user.

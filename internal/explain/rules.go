@@ -10,6 +10,7 @@ import (
 
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/rules"
 )
 
 // askReverse makes the query of 21-check-sender-host-name.
@@ -18,7 +19,7 @@ func (e *examiner) askReverse() answer {
 }
 
 func (e *examiner) reverse(name answer) Rule {
-	r, ask := e.rule("reverse", snippetReverse, "CONNECT_STATE_REVERSE", "CONNECT_PORTS_REVERSE")
+	r, ask := e.rule("reverse", snippetReverse, rules.StateReverse, rules.PortsReverse)
 	switch {
 	case name.failed():
 		r.set(ask, Pass) // only a clear "there is no such name" counts
@@ -37,8 +38,8 @@ func (e *examiner) reverse(name answer) Rule {
 // history compares what the host database has of the firewall's counts. The
 // rows behind it are the firewall's.
 func (e *examiner) history() Rule {
-	r, ask := e.rule("history", snippetHistory, "CONNECT_STATE_HISTORY", "CONNECT_PORTS_HISTORY")
-	h := &History{Count: e.row.History, Threshold: strings.TrimSpace(e.value("SYMBIOSIS_INCIDENT_THRESHOLD"))}
+	r, ask := e.rule("history", snippetHistory, rules.StateHistory, rules.PortsHistory)
+	h := &History{Count: e.row.History, Threshold: strings.TrimSpace(e.value(rules.Threshold))}
 	rows, err := blacklist.Rows(e.ctx, filepath.Join(e.Root, e.database()), e.key)
 	var sum int64
 	for _, row := range rows {
@@ -77,7 +78,7 @@ func (e *examiner) history() Rule {
 	}
 	if valid := e.ask(askLimit, e.thresholdValid())[0]; valid.text != "yes" {
 		r.set(ask, Skipped)
-		r.tell("SYMBIOSIS_INCIDENT_THRESHOLD is %q: not a whole number from 0 to 999999999", h.Threshold)
+		r.tell("%s", unfit(rules.Threshold, h.Threshold))
 		return r
 	}
 	if threshold, err := strconv.ParseInt(h.Threshold, 10, 64); err == nil && h.Count > threshold {
@@ -114,18 +115,18 @@ func plural(n int, one, many string) string {
 }
 
 func (e *examiner) ratelimit() Rule {
-	r, ask := e.rule("rate", snippetRatelimit, "CONNECT_STATE_RATELIMIT", "CONNECT_PORTS_RATELIMIT")
+	r, ask := e.rule("rate", snippetRatelimit, rules.StateRatelimit, rules.PortsRatelimit)
 	if !any3(ask) {
 		return r
 	}
-	setting := e.value("CHECK_CONNECT_RATELIMIT")
+	setting := e.value(rules.Ratelimit)
 	valid := e.ask(askLimit, e.rateValid())[0]
 	limit, period, _ := strings.Cut(setting, "/")
 	period = strings.TrimSpace(period)
 	most, err := strconv.ParseFloat(strings.TrimSpace(limit), 64)
 	if valid.text != "yes" || err != nil {
 		r.set(ask, Skipped)
-		r.tell("CHECK_CONNECT_RATELIMIT is %q: not a number from 2 to 999999 and a period such as 10 / 15m", setting)
+		r.tell("%s", unfit(rules.Ratelimit, setting))
 		return r
 	}
 	if e.noRates != "" {
@@ -141,7 +142,7 @@ func (e *examiner) ratelimit() Rule {
 	} else {
 		r.tell("%.1f / %s now, %.1f with the next connection, last %s; put off from %s", rate.Now, period, rate.Next, stamp(rate.Last), trim(most))
 	}
-	if r.State == "measure" || rate.Next < most {
+	if r.State == rules.Measure || rate.Next < most {
 		r.set(ask, Pass)
 	} else {
 		r.set(ask, Defer)
@@ -154,17 +155,17 @@ func trim(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 // dnsbls asks the lists of each port as symbiosis-connect-check dnsbl does, but
 // waits for every one of them.
 func (e *examiner) dnsbls() Rule {
-	r, ask := e.rule("dnsbl", snippetDNSBLs, "CONNECT_STATE_DNSBLS", "")
+	r, ask := e.rule("dnsbl", snippetDNSBLs, rules.StateDNSBLs, "")
 	if !any3(ask) {
 		return r
 	}
 	setting := map[int]string{}
-	for i, a := range e.ask(askLimit, e.onPorts("CONNECT_PORTS_DNSBLS")...) {
+	for i, a := range e.ask(askLimit, e.onPorts(rules.PortsDNSBLs)...) {
 		switch a.text {
 		case "yes":
-			setting[i] = e.value("CHECK_CONNECT_IP_DNSBLS")
+			setting[i] = e.value(rules.ConnectLists)
 		case "no":
-			setting[i] = e.value("CHECK_SUBMISSION_IP_DNSBLS")
+			setting[i] = e.value(rules.SubmissionLists)
 		}
 	}
 	helper := filepath.Join(e.Root, "usr/sbin", e.Name+"-connect-check")
@@ -193,7 +194,7 @@ func (e *examiner) dnsbls() Rule {
 		default:
 			verdict = e.round(&round, lists)
 		}
-		passed := within(e.row.ListsPassed, time.Duration(seconds(e.value("CONNECT_DNSBL_MEMORY")))*time.Second)
+		passed := within(e.row.ListsPassed, time.Duration(seconds(e.value(rules.DNSBLMemory)))*time.Second)
 		if passed {
 			verdict = Pass
 		}
@@ -201,7 +202,7 @@ func (e *examiner) dnsbls() Rule {
 		r.DNSBL = append(r.DNSBL, round)
 		e.tellRound(&r, round, verdict)
 		if passed {
-			r.tell("Exim does not ask: it has passed the lists, %s, which counts for %s", stamp(e.row.ListsPassed), e.value("CONNECT_DNSBL_MEMORY"))
+			r.tell("Exim does not ask: it has passed the lists, %s, which counts for %s", stamp(e.row.ListsPassed), e.value(rules.DNSBLMemory))
 		}
 	}
 	return r
@@ -213,14 +214,14 @@ func (e *examiner) round(out *Round, setting string) Verdict {
 		out.Problem = err.Error()
 		return Skipped
 	}
-	threshold, err := strconv.Atoi(strings.TrimSpace(e.value("CHECK_CONNECT_DNSBL_THRESHOLD")))
+	threshold, err := strconv.Atoi(strings.TrimSpace(e.value(rules.DNSBLThreshold)))
 	if err != nil || threshold < 1 {
-		out.Problem = fmt.Sprintf("CHECK_CONNECT_DNSBL_THRESHOLD is %q: not a whole number of 1 or more", e.value("CHECK_CONNECT_DNSBL_THRESHOLD"))
+		out.Problem = unfit(rules.DNSBLThreshold, e.value(rules.DNSBLThreshold))
 		return Skipped
 	}
-	timeout, err := time.ParseDuration(strings.TrimSpace(e.value("CHECK_CONNECT_DNSBL_TIMEOUT")))
+	timeout, err := time.ParseDuration(strings.TrimSpace(e.value(rules.DNSBLTimeout)))
 	if err != nil || timeout <= 0 {
-		out.Problem = fmt.Sprintf("CHECK_CONNECT_DNSBL_TIMEOUT is %q: not a time such as 2s", e.value("CHECK_CONNECT_DNSBL_TIMEOUT"))
+		out.Problem = unfit(rules.DNSBLTimeout, e.value(rules.DNSBLTimeout))
 		return Skipped
 	}
 	result, err := dnsbl.Check(e.ctx, e.host, lists, dnsbl.Options{Threshold: threshold, Timeout: timeout,
@@ -282,11 +283,11 @@ func (e *examiner) tellRound(r *Rule, round Round, verdict Verdict) {
 }
 
 func (e *examiner) greeting() Rule {
-	r, ask := e.rule("greeting", snippetGreeting, "CONNECT_STATE_GREETING", "CONNECT_PORTS_GREETING")
+	r, ask := e.rule("greeting", snippetGreeting, rules.StateGreeting, rules.PortsGreeting)
 	if !any3(ask) {
 		return r
 	}
-	seconds := strings.TrimSpace(e.value("CONNECT_GREETING_DELAY"))
+	seconds := strings.TrimSpace(e.value(rules.GreetingDelay))
 	on := e.ask(askLimit, e.delayValid())[0]
 	switch {
 	case seconds == "0":
@@ -295,7 +296,7 @@ func (e *examiner) greeting() Rule {
 		return r
 	case on.text != "yes":
 		r.set(ask, Skipped)
-		r.tell("CONNECT_GREETING_DELAY is %q: not a whole number of seconds from 0 to 99", seconds)
+		r.tell("%s", unfit(rules.GreetingDelay, seconds))
 		return r
 	}
 	switch {
@@ -313,7 +314,7 @@ func (e *examiner) greeting() Rule {
 }
 
 func (e *examiner) helo() Rule {
-	r, ask := e.rule("helo", snippetHelo, "CONNECT_STATE_HELO", "")
+	r, ask := e.rule("helo", snippetHelo, rules.StateHelo, "")
 	r.set(ask, Depends)
 	if any3(ask) {
 		r.tell("%s bots' names, and names with brackets or quotation marks", refuses(r.State))
@@ -322,7 +323,7 @@ func (e *examiner) helo() Rule {
 }
 
 func (e *examiner) authArgument() Rule {
-	r, ask := e.rule("auth-argument", snippetArgument, "CONNECT_STATE_AUTH", "")
+	r, ask := e.rule("auth-argument", snippetArgument, rules.StateAuth, "")
 	r.set(ask, Depends)
 	if any3(ask) {
 		r.tell("%s AUTH commands that are none", refuses(r.State))
@@ -330,8 +331,8 @@ func (e *examiner) authArgument() Rule {
 	return r
 }
 
-func refuses(state string) string {
-	if state == "learn" {
+func refuses(state rules.State) string {
+	if state == rules.Learn {
 		return "would refuse"
 	}
 	return "refuses"
@@ -340,11 +341,11 @@ func refuses(state string) string {
 // auth looks at the failed logins of the host. It runs after accepted,
 // because known hosts are not counted.
 func (e *examiner) auth() Rule {
-	r, ask := e.rule("auth", snippetAuth, "CONNECT_STATE_AUTH", "")
+	r, ask := e.rule("auth", snippetAuth, rules.StateAuth, "")
 	if !any3(ask) {
 		return r
 	}
-	failures, leniency, period := e.value("CONNECT_AUTH_FAILURES"), e.value("CONNECT_AUTH_LENIENCY"), e.value("CONNECT_AUTH_PERIOD")
+	failures, leniency, period := e.value(rules.AuthFailures), e.value(rules.AuthLeniency), e.value(rules.AuthPeriod)
 	valid := e.ask(askLimit, e.authValid())[0]
 	switch {
 	case e.known:

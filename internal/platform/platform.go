@@ -49,6 +49,20 @@ func paths(name, root string) Platform {
 	return p
 }
 
+// PatternFile gives the firewall's patterns for Exim's log.
+func (p Platform) PatternFile() string {
+	return filepath.Join(p.FirewallDir, "patterns.d", "exim4.patterns")
+}
+
+// OurPatterns gives those that our package brings along for it.
+func (p Platform) OurPatterns() string {
+	return filepath.Join(p.ShareDir, "patterns.d", "exim4.patterns")
+}
+
+// JournalDir gives the directory that is there while our setup tool changes
+// something, and after a run that did not come to its end.
+func (p Platform) JournalDir() string { return filepath.Join(p.StateDir, "journal") }
+
 // Symbiosis gives the paths of Symbiosis below root, whether it is there or not.
 func Symbiosis(root string) Platform { return paths("symbiosis", root) }
 

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
@@ -51,16 +50,6 @@ func (r *run) unmakeHosts() {
 	if r.made {
 		os.RemoveAll(filepath.Dir(r.HostsDatabase))
 	}
-}
-
-// historyOf gives what hosts.db has against a host.
-func (r *run) historyOf(ctx context.Context, key address.Key) (n int64, err error) {
-	err = hosts.With(r.HostsDatabase, func(d *hosts.DB) error {
-		row, err := d.Get(ctx, key)
-		n = row.History
-		return err
-	})
-	return n, err
 }
 
 // dropIndex takes out the index that version 0.2.0 made in the firewall's

@@ -297,21 +297,6 @@ func (r *run) overridden(ctx context.Context) error {
 	})
 }
 
-// overruled lists the options of which the configuration in force does not
-// have our value. macros are those in force.
-func (r *run) overruled(ctx context.Context, macros map[string]string) (options []string) {
-	for _, o := range []struct{ option, macro, words string }{
-		{logSelector, "_OPT_MAIN_PIPELINING_CONNECT_ADVERTISE_HOSTS", "-dkim_verbose"}, // the last word of ours, where it is set
-		{"event_action", "CONNECT_AUTH_EVENT", "acl_connect_failed_login"},
-	} {
-		value, err := r.exim.Option(ctx, r.exim.Config(), o.option)
-		if _, ours := macros[o.macro]; ours && err == nil && !strings.Contains(value, o.words) {
-			options = append(options, o.option)
-		}
-	}
-	return options
-}
-
 func unseen(option string) string {
 	return option + " also stands where this tool cannot see it, in a file that a snippet includes, or in a macro: take it out there"
 }

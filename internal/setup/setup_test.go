@@ -3,38 +3,28 @@ package setup
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sort"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"symbiosis-connect-acl/internal/doctor"
+	"symbiosis-connect-acl/internal/door"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/tests/lab"
 )
 
 // The test binary is also the tool that is run and killed.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "setup-tool" {
-		if os.Args[2] == "check" {
-			found, err := Check(context.Background(), Options{Root: os.Args[3]})
-			if err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1)
-			}
-			json.NewEncoder(os.Stdout).Encode(found)
-			os.Exit(0)
-		}
 		opt := Options{Root: os.Args[3], Note: func(s string) { fmt.Println(s) }}
 		run := map[string]func(context.Context, Options) error{"apply": Apply, "remove": Remove}[os.Args[2]]
 		if err := run(context.Background(), opt); err != nil {
@@ -68,6 +58,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
+var (
+	unpack   = lab.Unpack
+	snapshot = lab.Snapshot
+	same     = lab.Same
+)
+
 // newRoot gives a root with the platform and the files of our package as dpkg
 // unpacks them.
 func newRoot(t *testing.T, suite, name string) *lab.Root {
@@ -76,107 +72,6 @@ func newRoot(t *testing.T, suite, name string) *lab.Root {
 	unpack(t, r)
 	r.Make("exim4.conf")
 	return r
-}
-
-func unpack(t *testing.T, r *lab.Root) {
-	t.Helper()
-	rename := strings.NewReplacer("symbiosis-connect", "sympl-connect", "/symbiosis", "/sympl")
-	if r.Platform == "symbiosis" {
-		rename = strings.NewReplacer()
-	}
-	share := "usr/share/" + r.Platform + "-connect-acl"
-	for from, to := range map[string]string{
-		"symbiosis.d":               "etc/exim4/" + r.Platform + ".d",
-		"patterns.d":                share + "/patterns.d",
-		"debian/marker.conf":        share + "/marker.conf",
-		"debian/refused-helo-names": share + "/refused-helo-names",
-	} {
-		from = filepath.Join(lab.SourceDir(), from)
-		must(t, filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			data, err := os.ReadFile(p)
-			if err != nil {
-				return err
-			}
-			rel, err := filepath.Rel(from, p)
-			if err != nil {
-				return err
-			}
-			r.Write(filepath.Join(to, rel), rename.Replace(string(data)), 0o644)
-			return nil
-		}))
-	}
-}
-
-// snapshot describes every file below the directories that setup may touch:
-// content, owner, mode and, with times, the time of change.
-func snapshot(t *testing.T, r *lab.Root, times bool) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	for _, dir := range []string{"etc", "var/lib", "var/spool/exim4", "var/log/exim4", "tmp", "run", "srv"} {
-		must(t, filepath.WalkDir(r.Path(dir), func(p string, d fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			// hosts.db stays until the package is purged, and its directory's.
-			if own := strings.HasSuffix(filepath.Dir(p), "/var/lib") && strings.HasSuffix(p, "-connect-acl"); own {
-				return nil
-			} else if strings.Contains(p, "-connect-acl/hosts") {
-				return fs.SkipDir
-			}
-			st, err := d.Info()
-			if err != nil {
-				return err
-			}
-			sys := st.Sys().(*syscall.Stat_t)
-			s := fmt.Sprintf("%v %d:%d", st.Mode(), sys.Uid, sys.Gid)
-			if st.Mode().IsRegular() {
-				data, err := os.ReadFile(p)
-				if err != nil {
-					return err
-				}
-				s += fmt.Sprintf(" %x links %d", sha256.Sum256(data), sys.Nlink)
-				if times {
-					s += " " + st.ModTime().String()
-				}
-			}
-			all[strings.TrimPrefix(p, r.Dir)] = s
-			return nil
-		}))
-	}
-	return all
-}
-
-// differ lists what is not the same in two snapshots.
-func differ(a, b map[string]string, except ...string) []string {
-	var all []string
-	seen := map[string]bool{}
-	for _, m := range []map[string]string{a, b} {
-		for p := range m {
-			skip := seen[p]
-			for _, e := range except {
-				skip = skip || p == e
-			}
-			seen[p] = true
-			if !skip && a[p] != b[p] {
-				all = append(all, fmt.Sprintf("%s: %s | %s", p, a[p], b[p]))
-			}
-		}
-	}
-	sort.Strings(all)
-	return all
-}
-
-func same(t *testing.T, when string, a, b map[string]string, except ...string) {
-	t.Helper()
-	if d := differ(a, b, except...); len(d) > 0 {
-		t.Errorf("%s:\n%s", when, strings.Join(d, "\n"))
-	}
 }
 
 func options(t *testing.T, r *lab.Root) (Options, *bytes.Buffer) {
@@ -199,7 +94,7 @@ func inForce(t *testing.T, r *lab.Root) bool {
 	if err != nil {
 		t.Errorf("the configuration in force: %v", err)
 	}
-	_, on := m[markerMacro]
+	_, on := m[rules.Marker]
 	return on
 }
 
@@ -822,10 +717,10 @@ func TestOtherMakefile(t *testing.T) {
 	before := snapshot(t, r, false)
 	opt, _ := options(t, r)
 	must(t, Apply(ctx, opt))
-	found, err := Check(ctx, Options{Root: r.Dir})
+	found, err := doctor.Check(ctx, r.Dir)
 	must(t, err)
 	for _, f := range found {
-		if f.Level != OK && (f.Topic == "build" || f.Topic == "configuration" || f.Topic == "door") {
+		if f.Level != doctor.OK && (f.Topic == "build" || f.Topic == "configuration" || f.Topic == "door") {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -935,7 +830,7 @@ func TestBesideTheDoctor(t *testing.T) {
 	if out, code, _ := tool(t, r, "apply", ""); code != 0 {
 		t.Fatalf("apply: %s", out)
 	}
-	if s := p.Greet(ctx, exim.Innocent()[0][0], 25, greetDeadline); !s.OK() {
+	if s := p.Greet(ctx, exim.Innocent()[0][0], 25, door.Deadline); !s.OK() {
 		t.Errorf("the doctor's session: %s", s)
 	}
 	if _, err := os.Stat(r.Path(left)); err == nil {

@@ -9,7 +9,7 @@ import (
 // counted for over all the lines of the scenario, each as often as it happened.
 type scenario struct {
 	name    string
-	kind    string // event, attack or ordinary
+	kind    string // event, attack, ordinary or relay
 	peer    string // "" for one of its own
 	v6      bool
 	times   int // how often play runs; 0 is once
@@ -22,6 +22,10 @@ type scenario struct {
 	until   string                      // the log holds this when the scenario is over
 	early   bool                        // the peer has to wait for the greeting
 	core    bool                        // played with every selector set
+	from    string                      // whom the client is, where the peer is a relay
+	via     string                      // the relay's address
+	must    string                      // the log has to hold this
+	wantOn  func(version string) string // where Exims differ
 }
 
 // payloads are what an attacker writes where he can, so that a line reads as if
@@ -162,7 +166,7 @@ func scenarios() []scenario {
 		// Put off, as a busy mail server may be: nothing to count.
 		add(scenario{name: "busy" + suffix, kind: "ordinary", core: true, v6: v6, times: 13, play: func(c *client) { c.dial(25); c.quit() }})
 		// Put off a hundred times, as a server is whose callouts or bounces others cause.
-		add(scenario{name: "rate" + suffix, kind: "event", core: true, v6: v6, times: 105, last: 8, play: func(c *client) { c.dial(25); c.quit() }})
+		add(scenario{name: "rate" + suffix, kind: "event", v6: v6, times: 105, last: 8, play: func(c *client) { c.dial(25); c.quit() }})
 		add(scenario{name: "early-input" + suffix, kind: "event", core: true, v6: v6, early: true, want: "early-input", play: func(c *client) {
 			c.open(25)
 			c.raw("EHLO ylmf-pc\r\nAUTH LOGIN\r\n")
@@ -218,7 +222,7 @@ func scenarios() []scenario {
 			var want []string
 			for _, l := range lines {
 				switch {
-				case strings.Contains(l, "535 Incorrect"):
+				case strings.Contains(l, "535 Incorrect"), strings.Contains(l, "connect-acl: failed login from"):
 					want = append(want, "auth-failed")
 				case strings.Contains(l, "too many failed logins"):
 					want = append(want, "auth-flood")
@@ -637,7 +641,7 @@ func scenarios() []scenario {
 	// message, a program that clones what it is told to.
 	request := []string{"POST /feed HTTP/1.1", "Host: mail.example.org:25", "User-Agent: Preview/1.0", "Accept: */*", "Content-Length: 20", "", "EHLO ylmf-pc", "QUIT"}
 	early := func(name, text string) {
-		add(scenario{name: "web-early-" + name, kind: "ordinary", core: true, early: true, play: func(c *client) { c.open(25); c.raw(text); c.drain() }})
+		add(scenario{name: "web-early-" + name, kind: "ordinary", core: name == "get" || name == "tls", early: true, play: func(c *client) { c.open(25); c.raw(text); c.drain() }})
 	}
 	early("get", "GET / HTTP/1.1\r\nHost: mail.example.org:25\r\nAccept: */*\r\n\r\n")
 	early("post", strings.Join(request, "\r\n")+"\r\n")
@@ -668,8 +672,19 @@ func scenarios() []scenario {
 			}
 		}})
 	}
+	// A browser, or a mail program that has been told "SSL" for the wrong port.
+	for _, port := range []int{25, 587} {
+		add(scenario{name: fmt.Sprintf("web-tls-%d", port), kind: "ordinary", core: true, play: func(c *client) { c.dial(port); c.handshake() }})
+		add(scenario{name: fmt.Sprintf("web-tls-at-once-%d", port), kind: "ordinary", core: true, play: func(c *client) { c.open(port); c.handshake() }})
+		add(scenario{name: fmt.Sprintf("web-post-at-once-%d", port), kind: "ordinary", core: true, play: func(c *client) {
+			c.open(port)
+			c.raw(strings.Join(request, "\r\n") + "\r\n")
+			c.drain()
+		}})
+	}
 	add(scenario{name: "web-plain-465", kind: "ordinary", core: true, play: func(c *client) { c.open(465); c.raw(strings.Join(request, "\r\n")); c.drain() }})
-	return all
+	all = append(all, loginScenarios()...)
+	return append(all, relayScenarios()...)
 }
 
 func list(peer string) string { listed[peer] = true; return peer }

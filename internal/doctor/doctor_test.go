@@ -1,4 +1,4 @@
-package setup
+package doctor
 
 import (
 	"context"
@@ -8,15 +8,36 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"symbiosis-connect-acl/internal/history"
+	"symbiosis-connect-acl/internal/setup"
 	"symbiosis-connect-acl/tests/lab"
 )
+
+// The test binary is also the tool, to be run in a server's namespace.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "check" {
+		found, err := Check(context.Background(), os.Args[2])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		json.NewEncoder(os.Stdout).Encode(found)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // install makes a package of our files and lets dpkg install it, without the
 // maintainer scripts, which the tests of the real package are for.
@@ -85,8 +106,7 @@ func TestCheck(t *testing.T) {
 	host, err := os.Hostname()
 	must(t, err)
 	r.Append("etc/hosts", "127.0.0.1 "+host+"\n::1 "+host+"\n")
-	opt, _ := options(t, r)
-	must(t, Apply(context.Background(), opt))
+	must(t, setup.Apply(context.Background(), setup.Options{Root: r.Dir}))
 	now := time.Now().Unix()
 	r.Write("tmp/make.sql", "CREATE TABLE blacklist (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL);"+
 		fmt.Sprintf("INSERT INTO blacklist VALUES('203.0.113.7',%d,30);", now)+
@@ -99,7 +119,7 @@ func TestCheck(t *testing.T) {
 	// In the server's namespace, where the resolver is.
 	check := func() []Finding {
 		t.Helper()
-		cmd := exec.Command("ip", "netns", "exec", n.Server, os.Args[0], "setup-tool", "check", r.Dir)
+		cmd := exec.Command("ip", "netns", "exec", n.Server, os.Args[0], "check", r.Dir)
 		out, err := cmd.Output()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -119,9 +139,9 @@ func TestCheck(t *testing.T) {
 		return found
 	}
 
-	before := snapshot(t, r, true)
+	before := lab.Snapshot(t, r, true)
 	all := check()
-	same(t, "check changes something", before, snapshot(t, r, true), "/var/log/exim4/mainlog", "/tmp", "/etc/exim4")
+	lab.Same(t, "check changes something", before, lab.Snapshot(t, r, true), "/var/log/exim4/mainlog", "/tmp", "/etc/exim4")
 	if f := worst(all, ""); f.Level != OK {
 		t.Fatalf("all is well, but: %+v", f)
 	}
@@ -404,28 +424,6 @@ func keepFiles(t *testing.T, r *lab.Root) (undo func()) {
 	}
 }
 
-func TestStatus(t *testing.T) {
-	t.Parallel()
-	ctx := context.Background()
-	r := newRoot(t, lab.DefaultSuite, "sympl")
-	opt, _ := options(t, r)
-	s, err := Status(ctx, opt)
-	must(t, err)
-	if s.Platform != "sympl" || s.Applied || s.InForce || s.PatternsFile != "" || s.Since != "" {
-		t.Errorf("before: %+v", s)
-	}
-	must(t, Apply(ctx, opt))
-	s, err = Status(ctx, opt)
-	must(t, err)
-	if !s.Applied || !s.InForce || s.PatternsFile != "/etc/sympl/firewall/patterns.d/exim4.patterns" ||
-		s.LogSelector != "+tls_sni" || len(s.LogSnippets) != 1 || s.LogSnippets[0] != "/etc/exim4/sympl.d/00-main/50-tls-options" || s.Since == "" {
-		t.Errorf("applied: %+v", s)
-	}
-	if s, err = Status(ctx, Options{Root: t.TempDir()}); err != nil || s.Platform != "" {
-		t.Errorf("no platform: %+v, %v", s, err)
-	}
-}
-
 func TestStrangeHost(t *testing.T) {
 	for line, want := range map[string]bool{
 		"": false, "# x": false, "192.0.2.1": false, " 192.0.2.0/24  # home": false, "2001:db8::5": false,
@@ -438,43 +436,18 @@ func TestStrangeHost(t *testing.T) {
 	}
 }
 
-// The doctor calls good what the rules take, and nothing else.
-func TestValuesAreTheRules(t *testing.T) {
-	for snippet, shapes := range map[string][]*regexp.Regexp{
-		"10-acl/10-acl-check-connect/30-check-symbiosis-db": {countValue},
-		"10-acl/10-acl-check-connect/50-ratelimit":          {rateValue},
-		"10-acl/30-acl-check-auth/05-check-auth-failures":   {loginValue, timeValue},
-		"10-acl/10-acl-check-connect/80-delay-greeting":     {regexp.MustCompile(`^[1-9]\d?$`)},
-	} {
-		data, err := os.ReadFile(filepath.Join(lab.SourceDir(), "symbiosis.d", snippet))
-		must(t, err)
-		for _, shape := range shapes {
-			if part := strings.Trim(shape.String(), "^$"); !strings.Contains(string(data), part) {
-				t.Errorf("%s does not ask for %s", snippet, part)
-			}
-		}
-	}
-	for value, shape := range map[string]*regexp.Regexp{
-		"0": countValue, "999999999": countValue, "2/1s": rateValue, "10 / 15m": rateValue, "2.5 / 1h30m": rateValue, "999999 / 999w999w999w": rateValue,
-		"0s": agoValue, "1h": agoValue,
-		"1": loginValue, "999999": loginValue, "1s": timeValue, "86400s": timeValue, "9999h": timeValue,
-	} {
-		if !shape.MatchString(value) {
-			t.Errorf("%q is not taken by %s", value, shape)
-		}
-	}
-}
-
 // Exim 4.100 takes an option twice and obeys the last. The doctor says that ours
 // has no effect any more, and apply sees to it that it has.
 func TestCheckOverruled(t *testing.T) {
 	t.Parallel()
-	r := newRoot(t, "forky", "symbiosis")
-	opt, _ := options(t, r)
+	r := lab.NewRoot(t, "forky", "symbiosis")
+	lab.Unpack(t, r)
+	r.Make("exim4.conf")
+	opt := setup.Options{Root: r.Dir}
 	ctx := context.Background()
 	overruled := func() string {
 		t.Helper()
-		found, err := Check(ctx, opt)
+		found, err := Check(ctx, r.Dir)
 		must(t, err)
 		said := ""
 		for _, f := range found {
@@ -484,7 +457,7 @@ func TestCheckOverruled(t *testing.T) {
 		}
 		return said
 	}
-	must(t, Apply(ctx, opt))
+	must(t, setup.Apply(ctx, opt))
 	if got := overruled(); got != "" {
 		t.Errorf("all is well, but: %s", got)
 	}
@@ -493,7 +466,7 @@ func TestCheckOverruled(t *testing.T) {
 	if got := overruled(); got != "log_selector event_action " {
 		t.Errorf("the doctor names %q", got)
 	}
-	must(t, Apply(ctx, opt))
+	must(t, setup.Apply(ctx, opt))
 	if got := overruled(); got != "" {
 		t.Errorf("after apply: %s", got)
 	}

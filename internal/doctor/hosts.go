@@ -1,4 +1,4 @@
-package setup
+package doctor
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 	"syscall"
 	"time"
 
-	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/rules"
 )
 
 // What hosts.db should have free beside it, and how long sync and the nightly
@@ -29,8 +29,8 @@ const (
 func (d *doctor) hosts() {
 	inside := d.exim.Inside(d.HostsDatabase)
 	path, dir := d.HostsDatabase, filepath.Dir(d.HostsDatabase)
-	if set := strings.TrimSpace(d.macros["CONNECT_HOSTS_DATABASE"]); set != "" && set != inside {
-		d.warn("hosts", "take CONNECT_HOSTS_DATABASE out of your own file and "+d.build(), "Exim asks %s, and %s is the one that is kept", set, inside)
+	if set := strings.TrimSpace(d.macros[rules.HostsDatabase]); set != "" && set != inside {
+		d.warn("hosts", "take "+rules.HostsDatabase+" out of your own file and "+d.build(), "Exim asks %s, and %s is the one that is kept", set, inside)
 	}
 	bad := len(d.found)
 	mine := fmt.Sprintf("run: chown -R %s: %s", d.user.Name, filepath.Dir(inside))
@@ -123,64 +123,5 @@ func (d *doctor) sync(remedy, inside string) {
 	if age := time.Since(r.Lost); age < lossGrace {
 		d.warn("hosts", "nothing is to be done", "%s was begun anew at %s: for 7 days history refuses nobody on ports 465 and 587, because it is not known who is a user",
 			inside, r.Lost.Format("2006-01-02 15:04 UTC"))
-	}
-}
-
-// firewallDatabases looks at the databases from which the history comes. Exim
-// asks none of them.
-func (d *doctor) firewallDatabases() {
-	sources, err := history.Sources(d.Platform)
-	if err != nil {
-		return // told above
-	}
-	if set := strings.TrimSpace(d.macros["SYMBIOSIS_INCIDENT_DATABASE"]); set != "" && set != d.exim.Inside(d.Database) {
-		named := false
-		for _, s := range sources {
-			named = named || d.exim.Inside(s) == set
-		}
-		if !named {
-			d.warn("database", fmt.Sprintf("write %s=%q into %s", history.Setting, set, d.exim.Inside(d.DefaultsFile)),
-				"SYMBIOSIS_INCIDENT_DATABASE names %s, which nobody reads any more", set)
-		}
-	}
-	if len(sources) == 0 {
-		d.warn("database", "wait until the firewall has counted its first offender, or see whether its cron job runs", "%s does not exist: hosts are not judged by their history", d.exim.Inside(d.Database))
-	}
-	for _, path := range sources {
-		d.firewallDatabase(path)
-	}
-}
-
-func (d *doctor) firewallDatabase(path string) {
-	inside := d.exim.Inside(path)
-	st, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		d.warn("database", "mend "+history.Setting+" in "+d.exim.Inside(d.DefaultsFile), "%s does not exist", inside)
-		return
-	} else if err != nil {
-		d.fail("database", "see that "+inside+" can be reached", "%v", err)
-		return
-	}
-	schema, err := blacklist.DetectSchema(d.ctx, path)
-	silent := false
-	if err == nil {
-		silent, err = blacklist.Silent(d.ctx, path, time.Now().Add(-staleAfter))
-	}
-	age := time.Since(st.ModTime()).Round(time.Hour)
-	switch {
-	case errors.Is(err, blacklist.ErrUnsteady):
-		d.warn("database", "try again in a minute", "%v", err)
-	case errors.Is(err, blacklist.ErrCorrupt):
-		d.fail("database", "between two scans, run: "+blacklist.Recipe(inside), "%v; the last good history holds meanwhile", err)
-	case err != nil:
-		d.fail("database", "if it stays so, move the file away: the firewall makes a new one", "%v", err)
-	case age > staleAfter:
-		d.warn("database", "see whether the firewall's cron job runs", "%s was last written %s ago", inside, days(age))
-	case silent:
-		d.warn("database", "see whether the firewall's cron job runs", "the firewall has counted nobody in %s for more than %s", inside, days(staleAfter))
-	case age < 0:
-		d.warn("database", "set the clock right", "%s was written in the future", inside)
-	default:
-		d.ok("database", "%s, in the layout of %s, can be read; last written at %s", inside, schema, st.ModTime().Format(time.DateTime))
 	}
 }
