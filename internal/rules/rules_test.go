@@ -42,8 +42,8 @@ func TestFormsAreTheSnippets(t *testing.T) {
 		}
 	}
 	for _, x := range forms {
-		// The helper looks at two itself, and Exim compares one as it is.
-		if slices.Contains([]string{DNSBLThreshold, DNSBLTimeout, GreetingBusy}, x.macro) {
+		// The helper looks at two itself, and Exim uses two as they are.
+		if slices.Contains([]string{DNSBLThreshold, DNSBLTimeout, DNSBLMemory, GreetingBusy}, x.macro) {
 			continue
 		}
 		if !slices.Contains(asked, x.macro) {
@@ -65,7 +65,7 @@ func TestShippedValues(t *testing.T) {
 	names := []string{
 		StateSuite, StateHistory, StateRatelimit, StateDNSBLs, StateGreeting, StateHelo, StateAuth, StateReverse,
 		PortsHistory, PortsRatelimit, PortsDNSBLs, PortsGreeting, PortsReverse,
-		Threshold, Database, Ratelimit, ConnectLists, SubmissionLists, DNSBLThreshold, DNSBLTimeout,
+		Threshold, Database, HostsDatabase, Ratelimit, ConnectLists, SubmissionLists, DNSBLThreshold, DNSBLTimeout, DNSBLMemory,
 		GreetingDelay, GreetingBusy, RefusedNames, AuthFailures, AuthLeniency, AuthPeriod,
 	}
 	for _, name := range names {
@@ -90,6 +90,7 @@ func TestFits(t *testing.T) {
 		Ratelimit:      {[]string{"2/1s", "10 / 15m", "2.5 / 1h30m", "999999 / 999w999w999w"}, []string{"", "1 / 15m", "10", "10 / 0h", "10 / 4000w", "ten / 15m"}},
 		DNSBLThreshold: {[]string{"1"}, []string{"0", ""}},
 		DNSBLTimeout:   {[]string{"2s", " 500ms"}, []string{"2", "0s", "-1s", ""}},
+		DNSBLMemory:    {[]string{"0s", "1h", "90m"}, []string{"", "0", "1", "hour"}},
 		GreetingDelay:  {[]string{"0", "1", "99"}, []string{"00", "100", ""}},
 		AuthFailures:   {[]string{"1", "999999"}, []string{"0", "1000000"}},
 		AuthPeriod:     {[]string{"1s", "86400s", "9999h"}, []string{"0h", "1y", ""}},

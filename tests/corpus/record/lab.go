@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -25,6 +26,8 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/platform"
 )
 
 // A selectorSet is one way that an administrator has set up Exim's logging.
@@ -252,24 +255,35 @@ func (l *lab) build() error {
 	if err := errors.Join(os.MkdirAll(share, 0o755), os.WriteFile(filepath.Join(share, "refused-helo-names"), names, 0o644)); err != nil {
 		return err
 	}
-	return l.sql("CREATE TABLE blacklist (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL)")
+	return l.makeHosts()
 }
 
-func (l *lab) sql(statement string) error {
-	db := filepath.Join(l.root, "var/lib/symbiosis/firewall-blacklist-count.db")
-	if out, err := exec.Command("sqlite3", db, statement).CombinedOutput(); err != nil {
-		return fmt.Errorf("sqlite3: %w: %s", err, out)
+func (l *lab) hostsDatabase() string { return platform.Symbiosis(l.root).HostsDatabase }
+
+// makeHosts makes hosts.db for the root's Exim, as setup does.
+func (l *lab) makeHosts() error {
+	var exim syscall.Stat_t
+	spool := filepath.Join(l.root, "var/spool/exim4")
+	if err := syscall.Stat(spool, &exim); err != nil {
+		return fmt.Errorf("%s: %w", spool, err)
 	}
-	return os.Chmod(db, 0o644)
+	path := l.hostsDatabase()
+	if err := os.MkdirAll(filepath.Dir(filepath.Dir(path)), 0o755); err != nil {
+		return err
+	}
+	_, err := hosts.Create(context.Background(), path, exim.Uid, exim.Gid, false)
+	return err
 }
 
-// offend gives a host a history in the count database.
+// offend gives a host a history.
 func (l *lab) offend(peer string) error {
 	key, err := address.Parse(peer)
 	if err != nil {
 		return err
 	}
-	return l.sql(fmt.Sprintf("INSERT INTO blacklist VALUES ('%s', strftime('%%s'), 42)", key))
+	return hosts.With(l.hostsDatabase(), func(d *hosts.DB) error {
+		return d.AddHistory(context.Background(), key, 42, time.Now())
+	})
 }
 
 var snippetName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]+$`)
