@@ -83,6 +83,7 @@ func Check(ctx context.Context, root string) ([]Finding, error) {
 		d.files()
 		d.hosts()
 		d.firewallDatabases()
+		d.hints()
 		d.helper()
 		d.lists(resolves)
 	}

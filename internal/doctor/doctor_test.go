@@ -152,7 +152,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("not one neat line: %+v", f)
 		}
 	}
-	for _, topic := range []string{"platform", "configuration", "snippets", "build", "daemon", "values", "logging", "door", "tls", "resolver", "files", "hosts", "database", "helper", "lists", "patterns", "clock", "cron"} {
+	for _, topic := range []string{"platform", "configuration", "snippets", "build", "daemon", "values", "logging", "door", "tls", "resolver", "files", "hosts", "database", "hints", "helper", "lists", "patterns", "clock", "cron"} {
 		if !topics[topic] {
 			t.Errorf("nothing is said about %s", topic)
 		}
@@ -175,6 +175,17 @@ func TestCheck(t *testing.T) {
 		var st syscall.Stat_t
 		must(t, syscall.Lstat(filepath.Dir(hostsDB), &st))
 		must(t, os.Lchown(path, int(st.Uid), int(st.Gid)))
+	}
+	// hint makes an empty file of Exim's hints, an old one of root's.
+	hint := func(t *testing.T, name string) string {
+		dir := r.Path("var/spool/exim4/db")
+		must(t, os.MkdirAll(dir, 0o750))
+		path := filepath.Join(dir, name)
+		must(t, os.RemoveAll(path))
+		must(t, os.WriteFile(path, nil, 0o640))
+		must(t, os.Chtimes(path, time.Unix(now-60, 0), time.Unix(now-60, 0)))
+		t.Cleanup(func() { os.Remove(path) })
+		return path
 	}
 	t.Run("one snippet gone and one edited", func(t *testing.T) {
 		undo := keepFiles(t, r)
@@ -326,6 +337,18 @@ func TestCheck(t *testing.T) {
 			must(t, os.Chtimes(db, time.Now().Add(-time.Hour), time.Now().Add(-time.Hour)))
 		}},
 		{"another database in the old macro", "database", WARN, "/srv/other.db, which nobody reads any more", func(t *testing.T) { local(t, "SYMBIOSIS_INCIDENT_DATABASE == /srv/other.db") }},
+		{"hints that a full disk left behind", "hints", FAIL, "/var/spool/exim4/db/__db.ratelimit is empty", func(t *testing.T) {
+			hint(t, "__db.ratelimit")
+		}},
+		{"hints of root's", "hints", WARN, "ratelimit.lockfile cannot be used by Debian-exim", func(t *testing.T) { hint(t, "ratelimit.lockfile") }},
+		{"hints that are held", "hints", FAIL, fmt.Sprintf("process %d holds Exim's hints", os.Getpid()), func(t *testing.T) {
+			path := hint(t, "ratelimit.lockfile")
+			chown(t, path)
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			must(t, err)
+			t.Cleanup(func() { f.Close() })
+			must(t, syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK}))
+		}},
 		{"no helper", "helper", FAIL, "no such file", func(t *testing.T) { must(t, os.Remove(r.Path("usr/sbin/symbiosis-connect-check"))) }},
 		{"a helper that does not run", "helper", FAIL, "does not run", func(t *testing.T) { must(t, os.Chmod(r.Path("usr/sbin/symbiosis-connect-check"), 0o600)) }},
 		{"a white list for root only", "files", FAIL, "cannot be read", func(t *testing.T) { must(t, os.WriteFile(whitelist, []byte("192.0.2.1\n"), 0o600)) }},
