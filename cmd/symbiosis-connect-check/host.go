@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"runtime/debug"
 
 	"github.com/urfave/cli/v2"
@@ -38,7 +37,7 @@ and never makes a file.`,
 			if err != nil {
 				answer = "trouble=" + quoted(err.Error(), maxSkipped)
 			}
-			fmt.Fprintln(os.Stdout, answer)
+			fmt.Fprintln(c.App.Writer, answer)
 			return nil
 		},
 	}

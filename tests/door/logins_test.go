@@ -214,7 +214,7 @@ func TestNamesInTheLog(t *testing.T) {
 			"b b": false, "b\nb": false, "b\n": false, "b\rb": false, "b\x01": false, "bäb": false, `b\b`: false, "b)": false,
 			"[8.8.8.8]": false, "${acl{acl_connect_leave}}": false, strings.Repeat("b", 8500): false,
 		} {
-			d.ClearHints()
+			d.forget()
 			mark, rejected := len(d.Log()), len(d.Root.Read("var/log/exim4/rejectlog"))
 			c := d.encrypted(from)
 			if got := c.AuthPlain(name, "wrong"); lab.Code(got) != "535" {
