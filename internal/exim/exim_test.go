@@ -178,6 +178,8 @@ func TestGreet(t *testing.T) {
 				hosts = append(hosts, pair[0], pair[1])
 			}
 			all := p.GreetAll(ctx, hosts, []int{25, 465, 587}, 2*time.Minute)
+			// Exim 4.100 loses a count where two sessions write it at once.
+			all = append(all, p.Greet(ctx, hosts[0], 25, 2*time.Minute))
 			if err := p.Close(); err != nil {
 				t.Error(err)
 			}
@@ -186,10 +188,10 @@ func TestGreet(t *testing.T) {
 
 		// A working rule, which counts in the hints database and runs a
 		// program as Exim's user.
-		all := prove("  defer message = slow down\n        ratelimit = 3 / 1h / strict / all\n" +
+		all := prove("  defer message = slow down\n        ratelimit = 1.5 / 1h / strict / all\n" +
 			"  deny condition = ${if !eq{${run{/usr/bin/id -un}}}{Debian-exim\\n}}\n" +
 			"  warn logwrite = seen $sender_host_address on $received_port\n")
-		if len(all) != 6 {
+		if len(all) != 7 {
 			t.Fatalf("%d sessions", len(all))
 		}
 		ok := 0
@@ -204,8 +206,8 @@ func TestGreet(t *testing.T) {
 				t.Errorf("a deferral by rate is not broken: %s", s)
 			}
 		}
-		if ok == 0 || ok == 6 {
-			t.Errorf("%d of 6 greeted: the sessions of one proof share their rate", ok)
+		if ok == 0 || ok == 7 {
+			t.Errorf("%d of 7 greeted: the sessions of one proof share their rate", ok)
 		}
 		// Nothing of it may be left in Exim's own spool, or the real rate
 		// would count it.
