@@ -81,7 +81,7 @@ func TestLearnAndOff(t *testing.T) {
 			"[6.6.6.6] Warning: would delay: first visit",
 			"connect-acl: would deny: HELO from [193.0.6.139]: bot name",
 			"connect-acl: would deny: HELO from [193.0.6.139]: forged characters",
-			"connect-acl: would deny: command from [193.0.6.139]: forged characters",
+			"connect-acl: would deny: command from [193.0.6.139]: control characters",
 			"connect-acl: would deny: too many failed logins from [5.5.5.5]",
 		} {
 			if !strings.Contains(l, want) {
