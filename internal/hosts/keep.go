@@ -327,7 +327,7 @@ func Lock(ctx context.Context, path string, wait time.Duration) (unlock func(), 
 			select {
 			case <-ctx.Done():
 				err = ctx.Err()
-			case <-time.After(100 * time.Millisecond):
+			case <-time.After(10 * time.Millisecond):
 				continue
 			}
 		}
