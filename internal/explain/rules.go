@@ -129,6 +129,11 @@ func (e *examiner) ratelimit() Rule {
 		r.tell("%s", unfit(rules.Ratelimit, setting))
 		return r
 	}
+	if since := latest(e.row.Delivered, e.row.Login); r.State != rules.Measure && within(since, month) {
+		r.set(ask, Pass)
+		r.tell("not limited: it delivered mail, or somebody logged in from it, last %s", stamp(since))
+		return r
+	}
 	if e.noRates != "" {
 		r.set(ask, Unknown)
 		r.tell("rate not known: %s", e.noRates)
@@ -148,6 +153,13 @@ func (e *examiner) ratelimit() Rule {
 		r.set(ask, Defer)
 	}
 	return r
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func trim(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

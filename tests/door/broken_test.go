@@ -407,13 +407,14 @@ func TestWithoutSQLite(t *testing.T) {
 // with them, no user notices, and what the host database knows still counts.
 func TestBrokenHints(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
-		const user = "5.5.5.7"
+		const user, sender = "5.5.5.7", "5.5.5.8"
 		hints := d.Root.Path("var/spool/exim4/db")
 		if got := d.login(user); lab.Code(got) != "235" {
 			t.Fatalf("a login: %q", got)
 		}
 		d.settled()
 		d.Root.History(user, 45)
+		d.Root.Hosts("insert into host (net,greeted,delivered) values ('" + sender + "', strftime('%s','now'), strftime('%s','now'));")
 		d.with(t, func() {
 			d.expect(t, innocent4, 25, "220", "") // so that there are hints
 			for name, breaks := range map[string]string{
@@ -447,6 +448,7 @@ func TestBrokenHints(t *testing.T) {
 						t.Errorf("the users' ports ask the hints:\n%s", l)
 					}
 					d.expect(t, user, 25, "550", history) // it stands before the rate
+					d.expect(t, sender, 25, "220", "")    // whose rate nobody asks for
 					if name != "stale" {
 						d.expect(t, innocent4, 25, "220", "")
 					}

@@ -29,6 +29,19 @@ func TestRate(t *testing.T) {
 			}
 			d.expect(t, "2a02:1:2:3:ffff::1", 25, "451", "")
 			d.expect(t, "2a02:1:2:4::1", 25, "220", "")
+			// Whose mail we have taken, or from where a user has come, is not limited.
+			for column, h := range map[string][2]string{"delivered": {"6.6.6.1", "6.6.6.1"}, "login": {"2a02:1:2:5::1", "2a02:1:2:5::/64"}} {
+				from, key := h[0], h[1]
+				d.Root.Hosts(fmt.Sprintf("insert into host (net,%s) values ('%s', strftime('%%s','now') - 86400*20);", column, key))
+				for range 12 {
+					d.expect(t, from, 25, "220", "")
+				}
+				d.Root.Hosts(fmt.Sprintf("update host set %s = strftime('%%s','now') - 86400*31 where net = '%s';", column, key))
+				for range 10 {
+					d.expect(t, from, 25, "220", "")
+				}
+				d.expect(t, from, 25, "451", "")
+			}
 		}, "CONNECT_STATE_RATELIMIT == enforce")
 		d.forget()
 		d.with(t, func() {
