@@ -324,7 +324,7 @@ func TestCheck(t *testing.T) {
 			must(t, err)
 			t.Cleanup(func() { holder.Close() })
 		}},
-		{"a hosts.db begun anew", "hosts", WARN, "was begun anew at", func(t *testing.T) {
+		{"a hosts.db begun anew", "hosts", WARN, "was lost at", func(t *testing.T) {
 			sh(t, "sqlite3", hostsDB, fmt.Sprintf("INSERT INTO state VALUES ('lost', %d)", now-3600))
 		}},
 		{"rows of no host", "hosts", WARN, "1 rows of the firewall's fit no host and count for nobody, such as \"somebody\"", func(t *testing.T) {
