@@ -106,6 +106,30 @@ func TestMaintainWritesOneLineToSyslog(t *testing.T) {
 	quiet(0, "", "maintain")
 }
 
+// Cron runs sync each minute, and mails what it prints: an error that stays is
+// told once an hour, whatever it is.
+func TestSyncTellsAnErrorOnceAnHour(t *testing.T) {
+	s := newSite(t)
+	settings := filepath.Join(s.root, "etc/default/symbiosis-connect-acl")
+	if err := os.MkdirAll(filepath.Dir(settings), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"CONNECT_ACL_DATABASES=$HOME/a.db\n", "CONNECT_ACL_DATABASES=a.db\n"} {
+		if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		before := time.Now().Minute()
+		stdout, stderr, code := s.run("sync")
+		now := time.Now().Minute()
+		if code != 1 || stdout != "" || stderr != "" && before != 0 && now != 0 {
+			t.Errorf("exit status %d\n%s%s", code, stdout, stderr)
+		}
+		if _, stderr, code := s.run("sync", "--verbose"); code != 1 || !strings.Contains(stderr, settings) {
+			t.Errorf("exit status %d\n%s", code, stderr)
+		}
+	}
+}
+
 func TestExitStatus(t *testing.T) {
 	s := newSite(t)
 	s.exec(createTable, threeHosts)
