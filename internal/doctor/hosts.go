@@ -61,7 +61,7 @@ func (d *doctor) hosts() {
 		d.fail("hosts", sync, "%s is not there, or empty%s", inside, strangers)
 		return
 	case errors.Is(err, hosts.ErrCorrupt):
-		d.fail("hosts", sync+": it puts the nightly copy back", "%v%s", err, strangers)
+		d.fail("hosts", "run: "+d.Name+"-connect-db maintain; it puts the nightly copy back", "%v%s", err, strangers)
 		return
 	case errors.Is(err, hosts.ErrVersion):
 		d.fail("hosts", "install the version of this package that made it, or move the file away and "+sync, "%v%s", err, strangers)
