@@ -409,6 +409,15 @@ func add(c *cli.Context) error {
 		fmt.Printf("would add a report about %s with count %d\n", k, n)
 		return nil
 	}
+	// A sync between the two would bring the report over, and it would count twice.
+	if p.hosts != "" {
+		unlock, err := hosts.Lock(c.Context, p.hosts, syncWait)
+		if err == nil {
+			defer unlock()
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	if err := blacklist.Add(c.Context, p.database, k, n, at); err != nil {
 		return err
 	}

@@ -75,13 +75,18 @@ func TestScripts(t *testing.T) {
 				_, err := hosts.Create(context.Background(), ts.MkAbs(ts.Getenv("HOSTS")), uint32(os.Getuid()), uint32(os.Getgid()), false)
 				ts.Check(err)
 			},
-			// damage FILE PAGE: overwrites a page.
+			// damage FILE PAGE: overwrites a page; -1 is the last one.
 			"damage": func(ts *testscript.TestScript, neg bool, args []string) {
 				n, err := strconv.ParseInt(args[1], 10, 64)
 				ts.Check(err)
 				f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY, 0)
 				ts.Check(err)
 				defer f.Close()
+				if n < 0 {
+					st, err := f.Stat()
+					ts.Check(err)
+					n += st.Size() / 4096
+				}
 				_, err = f.WriteAt([]byte(strings.Repeat("damaged ", 512)), n*4096)
 				ts.Check(err)
 			},

@@ -112,12 +112,23 @@ func syncHistory(c *cli.Context) error {
 		}
 	}
 	log := func(pr syslog.Priority, text string) { syslog.Send(syslog.Socket, pr, "sync: "+text) }
+	// Told once an hour: cron asks each minute, and would mail each minute.
+	failed := func(err error) error {
+		hourly := time.Now().Minute() == 0
+		if hourly && !errors.Is(err, context.Canceled) {
+			log(syslog.CronErr, err.Error())
+		}
+		if hourly || onTerminal || c.Bool("verbose") {
+			return err
+		}
+		return cli.Exit("", 1)
+	}
 	p, _, err := where(c)
 	if errors.Is(err, platform.ErrNone) {
 		say("nothing to do: %v", err) // cron runs this before the platform is there, and after
 		return nil
 	} else if err != nil && !errors.Is(err, errNoDatabase) {
-		return err
+		return failed(err)
 	}
 	if _, err := os.Lstat(filepath.Dir(p.hosts)); errors.Is(err, fs.ErrNotExist) {
 		say("nothing to do: %s is made by %s-connect-setup apply", p.hosts, p.platform.Name)
@@ -138,14 +149,7 @@ func syncHistory(c *cli.Context) error {
 		say("%v", err)
 		return nil
 	case err != nil:
-		// Once an hour: cron asks each minute, and would mail each minute.
-		if !errors.Is(err, context.Canceled) && time.Now().Minute() == 0 {
-			log(syslog.CronErr, err.Error())
-		}
-		if onTerminal || c.Bool("verbose") || time.Now().Minute() == 0 {
-			return err
-		}
-		return cli.Exit("", 1)
+		return failed(err)
 	case r.Read:
 		say("%s with a history, %s of hosts.db written", plural(r.Known, "host"), plural(r.Written, "row"))
 	default:
@@ -230,7 +234,7 @@ func maintain(c *cli.Context) error {
 	return nightly(c, func(p place, o options) (string, error) {
 		var done []string
 		var errs []error
-		for _, do := range []func(context.Context, place, options) (string, error){keepHosts, dropIndex, prune, checkFirewall} {
+		for _, do := range []func(context.Context, place, options) (string, error){keepHosts, dropIndex, checkedPrune} {
 			text, err := do(c.Context, p, o)
 			if err != nil {
 				errs = append(errs, err)
@@ -297,7 +301,7 @@ func ours(ctx context.Context, p place) (bool, error) {
 // dropIndex takes out the index that version 0.2.0 made.
 func dropIndex(ctx context.Context, p place, o options) (string, error) {
 	if ok, err := ours(ctx, p); err != nil || !ok || o.dryRun {
-		return "", nil // told by checkFirewall
+		return "", nil // told by checkedPrune
 	}
 	dropped, err := blacklist.DropOldIndex(ctx, p.database, o.minutes)
 	if dropped {
@@ -318,13 +322,16 @@ func prune(ctx context.Context, p place, o options) (string, error) {
 	return fmt.Sprintf("%s: deleted %s", p.database, plural(n, "old row")), err
 }
 
-func checkFirewall(ctx context.Context, p place, _ options) (string, error) {
+// checkedPrune writes nothing into a database that is damaged.
+func checkedPrune(ctx context.Context, p place, o options) (string, error) {
 	if !exists(p.database) {
 		return "", nil
 	}
 	err := blacklist.Check(ctx, p.database)
 	if errors.Is(err, blacklist.ErrNoTable) {
 		return "", nil // the firewall has counted nobody yet
+	} else if err != nil {
+		return "", err
 	}
-	return "", err
+	return prune(ctx, p, o)
 }

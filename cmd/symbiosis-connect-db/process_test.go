@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -104,6 +105,80 @@ func TestMaintainWritesOneLineToSyslog(t *testing.T) {
 		t.Fatal(err)
 	}
 	quiet(0, "", "maintain")
+}
+
+// Cron runs sync each minute, and mails what it prints: an error that stays is
+// told once an hour, whatever it is.
+func TestSyncTellsAnErrorOnceAnHour(t *testing.T) {
+	s := newSite(t)
+	settings := filepath.Join(s.root, "etc/default/symbiosis-connect-acl")
+	if err := os.MkdirAll(filepath.Dir(settings), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"CONNECT_ACL_DATABASES=$HOME/a.db\n", "CONNECT_ACL_DATABASES=a.db\n"} {
+		if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		before := time.Now().Minute()
+		stdout, stderr, code := s.run("sync")
+		now := time.Now().Minute()
+		if code != 1 || stdout != "" || stderr != "" && before != 0 && now != 0 {
+			t.Errorf("exit status %d\n%s%s", code, stdout, stderr)
+		}
+		if _, stderr, code := s.run("sync", "--verbose"); code != 1 || !strings.Contains(stderr, settings) {
+			t.Errorf("exit status %d\n%s", code, stderr)
+		}
+	}
+}
+
+// A report that is added while sync runs counts once: sync must not see the one
+// database with it and the other without.
+func TestAddWaitsForSync(t *testing.T) {
+	s := newSite(t)
+	s.exec(createTable)
+	path := filepath.Join(s.root, "var/lib/symbiosis-connect-acl/hosts/hosts.db")
+	if err := os.MkdirAll(filepath.Dir(filepath.Dir(path)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hosts.Create(t.Context(), path, uint32(os.Getuid()), uint32(os.Getgid()), false); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := hosts.Lock(t.Context(), path, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.command("add", "192.0.2.1", "--count", "5")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	for begin, waits := time.Now(), false; !waits; {
+		select {
+		case err := <-ended:
+			t.Fatalf("it did not wait: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+		open, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", c.Process.Pid))
+		for _, fd := range open {
+			to, _ := os.Readlink(fd)
+			waits = waits || to == filepath.Dir(path)
+		}
+		if time.Since(begin) > guard {
+			c.Process.Kill()
+			t.Fatal("it neither waits nor ends")
+		}
+	}
+	if n := s.number("SELECT count(*) FROM blacklist"); n != 0 {
+		t.Errorf("%d rows before its turn", n)
+	}
+	unlock()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if n := s.number("SELECT count(*) FROM blacklist"); n != 1 {
+		t.Errorf("%d rows", n)
+	}
 }
 
 func TestExitStatus(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -46,14 +45,13 @@ const (
 
 // ReadSums adds up the whole table by host, without any lock. A key of a network
 // smaller than a host's, as Sympl's firewall and nftfw store IPv6 by /112,
-// counts for the host.
+// counts for the host. With ErrNoTable, which says that the firewall has counted
+// nobody yet, it gives the stamp too.
 func ReadSums(ctx context.Context, path string) (s Sums, err error) {
 	stamp, err := unlocked(ctx, path, func(db *sql.DB) error {
 		s = Sums{Hosts: map[address.Key]Sum{}}
 		schema, err := schemaOf(ctx, db)
-		if errors.Is(err, ErrNoTable) {
-			return nil // the firewall has counted nobody yet
-		} else if err != nil {
+		if err != nil {
 			return err
 		}
 		query := sumsSymbiosis

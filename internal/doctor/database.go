@@ -64,6 +64,8 @@ func (d *doctor) firewallDatabase(path string) {
 		d.warn("database", "try again in a minute", "%v", err)
 	case errors.Is(err, blacklist.ErrCorrupt):
 		d.fail("database", "between two scans, run: "+blacklist.Recipe(inside), "%v; the last good history holds meanwhile", err)
+	case errors.Is(err, blacklist.ErrWAL):
+		d.fail("database", "run: sqlite3 "+inside+" 'PRAGMA journal_mode=DELETE'", "%v", err)
 	case err != nil:
 		d.fail("database", "if it stays so, move the file away: the firewall makes a new one", "%v", err)
 	case age > staleAfter:

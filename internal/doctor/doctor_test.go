@@ -292,6 +292,7 @@ func TestCheck(t *testing.T) {
 		{"an interrupted run", "setup", WARN, "did not come to its end", func(t *testing.T) { must(t, os.MkdirAll(r.Path("var/lib/symbiosis-connect-acl/journal"), 0o700)) }},
 		{"no database", "database", WARN, "does not exist", func(t *testing.T) { must(t, os.Remove(db)) }},
 		{"no database at all", "database", FAIL, "the last good history holds", func(t *testing.T) { must(t, os.WriteFile(db, []byte(strings.Repeat("nonsense", 1000)), 0o644)) }},
+		{"a database in WAL mode", "database", FAIL, "set it back with", func(t *testing.T) { sh(t, "sqlite3", db, "PRAGMA journal_mode=WAL") }},
 		{"a firewall that has stopped", "database", WARN, "days ago", func(t *testing.T) {
 			long := time.Now().Add(-30 * 24 * time.Hour)
 			must(t, os.Chtimes(db, long, long))
@@ -324,7 +325,7 @@ func TestCheck(t *testing.T) {
 			must(t, err)
 			t.Cleanup(func() { holder.Close() })
 		}},
-		{"a hosts.db begun anew", "hosts", WARN, "was begun anew at", func(t *testing.T) {
+		{"a hosts.db begun anew", "hosts", WARN, "was lost at", func(t *testing.T) {
 			sh(t, "sqlite3", hostsDB, fmt.Sprintf("INSERT INTO state VALUES ('lost', %d)", now-3600))
 		}},
 		{"rows of no host", "hosts", WARN, "1 rows of the firewall's fit no host and count for nobody, such as \"somebody\"", func(t *testing.T) {

@@ -61,7 +61,7 @@ func (d *doctor) hosts() {
 		d.fail("hosts", sync, "%s is not there, or empty%s", inside, strangers)
 		return
 	case errors.Is(err, hosts.ErrCorrupt):
-		d.fail("hosts", sync+": it puts the nightly copy back", "%v%s", err, strangers)
+		d.fail("hosts", "run: "+d.Name+"-connect-db maintain; it puts the nightly copy back", "%v%s", err, strangers)
 		return
 	case errors.Is(err, hosts.ErrVersion):
 		d.fail("hosts", "install the version of this package that made it, or move the file away and "+sync, "%v%s", err, strangers)
@@ -121,7 +121,7 @@ func (d *doctor) sync(remedy, inside string) {
 		d.warn("hosts", "look at them with: "+d.Name+"-connect-db export", "%d rows of the firewall's fit no host and count for nobody, such as %q", r.Alien, strings.Join(r.Some, " "))
 	}
 	if age := time.Since(r.Lost); age < lossGrace {
-		d.warn("hosts", "nothing is to be done", "%s was begun anew at %s: for 7 days history refuses nobody on ports 465 and 587, because it is not known who is a user",
+		d.warn("hosts", "nothing is to be done", "%s was lost at %s: for 7 days history refuses nobody on ports 465 and 587, because it is not known who is a user",
 			inside, r.Lost.Format("2006-01-02 15:04 UTC"))
 	}
 }

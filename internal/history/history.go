@@ -70,8 +70,9 @@ const (
 
 // Sync makes the history in hosts.db what the firewalls' databases at sources
 // say. Of a database that has not changed since the last time it reads the
-// header. One that is not there has no say; when none is, or one cannot be read,
-// the history stays as it is.
+// header. One that is not there, or has no table yet, has no say; when none has,
+// or one cannot be read, the history stays as it is: an administrator may just
+// be mending the database.
 //
 // It puts hosts.db in order first, if it was lost (see hosts.Ensure). When its
 // directory does not exist it returns fs.ErrNotExist: setup makes that.
@@ -116,7 +117,10 @@ func sync(ctx context.Context, path string, sources []string, r *Result) error {
 	r.Alien, r.Some = 0, nil
 	for _, source := range there {
 		s, err := blacklist.ReadSums(ctx, source)
-		if err != nil {
+		read = append(read, source+" "+s.Stamp.String())
+		if errors.Is(err, blacklist.ErrNoTable) {
+			continue
+		} else if err != nil {
 			return err
 		}
 		if all == nil {
@@ -129,16 +133,17 @@ func sync(ctx context.Context, path string, sources []string, r *Result) error {
 		}
 		r.Alien += s.Alien
 		r.Some = append(r.Some, s.Some...)
-		read = append(read, source+" "+s.Stamp.String())
 	}
-	r.Read, r.Known = true, len(all)
+	r.Read, r.Known = all != nil, len(all)
 	return hosts.With(path, func(d *hosts.DB) (err error) {
-		if r.Written, err = d.SetHistory(ctx, all); err != nil {
-			return err
-		}
-		if now := formatAlien(r.Alien, r.Some); now != alien {
-			if err := d.SetState(ctx, stateAlien, now); err != nil {
+		if all != nil { // there was a table
+			if r.Written, err = d.SetHistory(ctx, all); err != nil {
 				return err
+			}
+			if now := formatAlien(r.Alien, r.Some); now != alien {
+				if err := d.SetState(ctx, stateAlien, now); err != nil {
+					return err
+				}
 			}
 		}
 		// Last, so that a run that was killed is done again.

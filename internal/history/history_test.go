@@ -153,11 +153,13 @@ func TestLastGoodHistoryStays(t *testing.T) {
 		damage func(t *testing.T, source string)
 		want   error
 	}{
-		"absent":  {func(t *testing.T, s string) { must(t, os.Remove(s)) }, nil},
-		"corrupt": {func(t *testing.T, s string) { must(t, os.Truncate(s, 5000)) }, blacklist.ErrCorrupt},
-		"garbage": {func(t *testing.T, s string) { must(t, os.WriteFile(s, []byte(strings.Repeat("x", 9000)), 0o644)) }, blacklist.ErrCorrupt},
-		"WAL":     {func(t *testing.T, s string) { exec(t, s, "PRAGMA journal_mode=WAL") }, blacklist.ErrWAL},
-		"columns": {func(t *testing.T, s string) { exec(t, s, "ALTER TABLE blacklist ADD COLUMN more") }, blacklist.ErrUnknownSchema},
+		"absent":   {func(t *testing.T, s string) { must(t, os.Remove(s)) }, nil},
+		"corrupt":  {func(t *testing.T, s string) { must(t, os.Truncate(s, 5000)) }, blacklist.ErrCorrupt},
+		"garbage":  {func(t *testing.T, s string) { must(t, os.WriteFile(s, []byte(strings.Repeat("x", 9000)), 0o644)) }, blacklist.ErrCorrupt},
+		"emptied":  {func(t *testing.T, s string) { must(t, os.Truncate(s, 0)) }, nil},
+		"no table": {func(t *testing.T, s string) { exec(t, s, "DROP TABLE blacklist", "VACUUM") }, nil},
+		"WAL":      {func(t *testing.T, s string) { exec(t, s, "PRAGMA journal_mode=WAL") }, blacklist.ErrWAL},
+		"columns":  {func(t *testing.T, s string) { exec(t, s, "ALTER TABLE blacklist ADD COLUMN more") }, blacklist.ErrUnknownSchema},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path, source := place(t)

@@ -143,7 +143,7 @@ func With(path string, do func(*DB) error) error {
 }
 
 // Lost gives the time at which the file was begun anew, because it was lost and
-// there was no copy of it; zero when that has not happened.
+// there was no copy of it, or only an old one; zero when that has not happened.
 func (d *DB) Lost(ctx context.Context) (time.Time, error) {
 	var n int64
 	err := d.db.QueryRowContext(d.here(ctx), "select coalesce((select value from state where name = 'lost'), 0)").Scan(&n)

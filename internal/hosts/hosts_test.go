@@ -362,6 +362,66 @@ func TestEnsure(t *testing.T) {
 	})
 }
 
+// An old copy brings back what it has, and does not know who is a user.
+func TestOldCopy(t *testing.T) {
+	for age, grace := range map[time.Duration]bool{25 * time.Hour: false, 4 * 24 * time.Hour: true} {
+		path := place(t)
+		visit(t, path, "192.0.2.1", 5)
+		with(t, path, func(d *DB) error { return d.Keep(t.Context()) })
+		at := time.Now().Add(-age)
+		must(t, os.Chtimes(Copy(path), at, at))
+		must(t, os.Remove(path))
+		if o, err := Ensure(t.Context(), path); o != Restored || err != nil {
+			t.Fatalf("%v %v", o, err)
+		}
+		with(t, path, func(d *DB) error {
+			r, err := d.Get(t.Context(), key(t, "192.0.2.1"))
+			must(t, err)
+			lost, err := d.Lost(t.Context())
+			if !r.Known() || lost.IsZero() == grace {
+				t.Errorf("a copy of %v ago: row %+v, lost %v", age, r, lost)
+			}
+			return err
+		})
+	}
+}
+
+// A disk that has room for a new database, but not for the copy, does not cost
+// the copy.
+func TestNoRoomForTheCopy(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("for root, who can mount a small disk")
+	}
+	path := place(t)
+	dir := filepath.Dir(path)
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=4m,mode=750,uid=%d,gid=%d", owner, owner)); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { must(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
+	_, err := Ensure(t.Context(), path)
+	must(t, err)
+	with(t, path, func(d *DB) error {
+		m := map[address.Key]History{}
+		for i := range 20_000 {
+			m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9}
+		}
+		_, err := d.SetHistory(t.Context(), m)
+		return errors.Join(err, d.Exec(t.Context(), "pragma wal_checkpoint(truncate)"), d.Keep(t.Context()))
+	})
+	must(t, os.Remove(path))
+	var st syscall.Statfs_t
+	must(t, syscall.Statfs(dir, &st))
+	filling := filepath.Join(dir, "filling")
+	must(t, os.WriteFile(filling, make([]byte, int64(st.Bavail)*st.Bsize-300<<10), 0o600))
+	if o, err := Ensure(t.Context(), path); o != Sound || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("without room: %v %v", o, err)
+	}
+	must(t, os.Remove(filling))
+	if o, err := Ensure(t.Context(), path); o != Restored || err != nil {
+		t.Errorf("with room: %v %v", o, err)
+	}
+}
+
 // A page in the middle is found by the check, and the copy replaces it.
 func TestDamagedPage(t *testing.T) {
 	path := place(t)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,12 +76,8 @@ func Ensure(ctx context.Context, path string) (o Outcome, err error) {
 		if err == nil || !lost(err) {
 			return err
 		}
-		o = Restored
-		if err := restore(ctx, path); err != nil {
-			o = Anew
-			return begin(ctx, path, time.Now())
-		}
-		return nil
+		o, err = renew(ctx, path)
+		return err
 	})
 	return o, err
 }
@@ -103,27 +100,58 @@ func usable(path string) error {
 // since it was opened.
 func Replace(ctx context.Context, path string) (o Outcome, err error) {
 	err = asOwner(filepath.Dir(path), func() error {
-		o = Restored
-		if restore(ctx, path) == nil {
-			return nil
-		}
-		o = Anew
-		return begin(ctx, path, time.Now())
+		o, err = renew(ctx, path)
+		return err
 	})
 	return o, err
 }
 
-// restore puts the copy in place, if it is sound.
+// renew puts the copy in the place of a database that is lost, or begins it
+// anew. It does not throw away a good copy for want of room: that comes back.
+func renew(ctx context.Context, path string) (Outcome, error) {
+	err := restore(ctx, path)
+	if err == nil {
+		return Restored, nil
+	}
+	var se sqlite3.Error
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.As(err, &se) && se.Code == sqlite3.ErrFull {
+		return Sound, fmt.Errorf("%s is lost or damaged; make room, so that its copy can be put back: %w", path, err)
+	}
+	if err := begin(ctx, path, time.Now()); err != nil {
+		return Sound, err
+	}
+	return Anew, nil
+}
+
+// copyFresh is how old a copy may be that knows who is a user: one night may
+// have been missed.
+const copyFresh = 2 * 24 * time.Hour
+
+// restore puts the copy in place, if it is sound. An old one does not know who
+// has become a user since, so then the loss is remembered too.
 func restore(ctx context.Context, path string) error {
 	draft := draftOf(path)
+	defer os.Remove(draft)
 	if err := duplicate(copyOf(path), draft); err != nil {
 		return err
 	}
-	defer os.Remove(draft)
-	if err := ready(ctx, draft, ""); err != nil {
+	st, err := os.Stat(copyOf(path))
+	if err != nil {
+		return err
+	}
+	marked := ""
+	if now := time.Now(); now.Sub(st.ModTime()) > copyFresh {
+		marked = markLost(now)
+	}
+	if err := ready(ctx, draft, marked); err != nil {
 		return err
 	}
 	return exchange(path)
+}
+
+// markLost gives the statement that remembers when the database was lost.
+func markLost(at time.Time) string {
+	return fmt.Sprintf("insert into state values ('lost', %d) on conflict(name) do update set value = excluded.value", at.Unix())
 }
 
 // begin makes a new one.
@@ -141,7 +169,7 @@ func begin(ctx context.Context, path string, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := ready(ctx, draft, schema+fmt.Sprintf("insert into state values ('lost', %d)", at.Unix())); err != nil {
+	if err := ready(ctx, draft, schema+markLost(at)); err != nil {
 		return err
 	}
 	return exchange(path)

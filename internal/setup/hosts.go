@@ -53,11 +53,11 @@ func (r *run) unmakeHosts() {
 }
 
 // dropIndex takes out the index that version 0.2.0 made in the firewall's
-// database, and no other.
+// database, and no other. It may be big, so the start of a scan is waited for.
 func (r *run) dropIndex(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, databaseDeadline)
 	defer cancel()
-	if dropped, err := blacklist.DropOldIndex(ctx, r.Database, nil); err != nil {
+	if dropped, err := blacklist.DropOldIndex(ctx, r.Database, blacklist.ScanMinutes); err != nil {
 		r.note("the index %s stays in %s, where it does no harm: %v", blacklist.OldIndex, r.Database, err)
 	} else if dropped {
 		r.note("index dropped from %s: Exim does not ask it any more", r.Database)
