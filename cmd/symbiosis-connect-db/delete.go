@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,66 +11,30 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"symbiosis-connect-acl/internal/address"
-	"symbiosis-connect-acl/internal/atomicfile"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/firewall"
-	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 )
 
-func editing() []*cli.Command {
-	dryRun := &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only say what would be done"}
-	return []*cli.Command{
-		{
-			Name: "delete", Usage: "delete hosts, so that the connect check lets them in", ArgsUsage: "ADDRESS...",
-			Description: `It says what will go and asks, on a terminal; elsewhere it needs --yes. What
+func deleteCommand() *cli.Command {
+	return &cli.Command{
+		Name: "delete", Usage: "delete hosts, so that the connect check lets them in", ArgsUsage: "ADDRESS...",
+		Description: `It says what will go and asks, on a terminal; elsewhere it needs --yes. What
 goes is saved first, and the command that brings it back is printed.`,
-			Flags: append([]cli.Flag{
-				dryRun,
-				&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
-				&cli.StringFlag{Name: "net", Usage: "all hosts in the network `CIDR`"},
-				&cli.BoolFlag{Name: "dnsbl-listed", Usage: "all hosts that the DNS lists deny anyway"},
-				&cli.BoolFlag{Name: "firewall", Usage: "also remove the file that the firewall's scan wrote in blacklist.d"},
-			}, dnsblFlags()...),
-			Action: deleteHosts,
-		},
-		{
-			Name: "restore", Usage: "bring back what delete saved", ArgsUsage: "FILE",
-			Description: "Rows that the database has already are left out, so that it can be run twice.",
-			Flags:       []cli.Flag{dryRun},
-			Action:      importRows,
-		},
-		{
-			Name: "add", Usage: "add a report about a host", ArgsUsage: "ADDRESS",
-			Flags: []cli.Flag{
-				dryRun,
-				&cli.Int64Flag{Name: "count", Usage: "the `COUNT` to add, 1 or more; it must be given"},
-				&cli.StringFlag{Name: "time", Usage: "the `TIME` of the report (default: now)"},
-			},
-			Action: add,
-		},
-		{
-			Name: "export", Usage: "write all rows as JSON or CSV",
-			Description: "--output replaces a file when all is written. A device, a pipe or a socket is written into.",
-			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "format", Value: "json", Usage: "`FORMAT`: json or csv"},
-				&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE` instead of standard output"},
-			},
-			Action: export,
-		},
-		{
-			Name: "import", Usage: "add rows as export writes them, JSON or CSV; - reads standard input", ArgsUsage: "FILE",
-			Description: "All of the file is checked before anything is stored. Rows that the database has already are left out.",
-			Flags:       []cli.Flag{dryRun},
-			Action:      importRows,
-		},
+		Flags: append([]cli.Flag{
+			dryRunFlag(),
+			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask"},
+			&cli.StringFlag{Name: "net", Usage: "all hosts in the network `CIDR`"},
+			&cli.BoolFlag{Name: "dnsbl-listed", Usage: "all hosts that the DNS lists deny anyway"},
+			&cli.BoolFlag{Name: "firewall", Usage: "also remove the file that the firewall's scan wrote in blacklist.d"},
+		}, dnsblFlags()...),
+		Action: deleteHosts,
 	}
 }
 
@@ -324,169 +287,4 @@ func confirmed(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	return slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(line))), nil
-}
-
-// save writes the rows where restore finds them, before they are deleted.
-func save(p place, rows []blacklist.Row) (file string, err error) {
-	if err := os.MkdirAll(p.platform.StateDir, 0o755); err != nil {
-		return "", err
-	}
-	if err := atomicfile.SyncDir(filepath.Dir(p.platform.StateDir)); err != nil { // as it may be new
-		return "", err
-	}
-	var b bytes.Buffer
-	w, err := blacklist.NewRowWriter(&b, "json")
-	if err != nil {
-		return "", err
-	}
-	for _, r := range rows {
-		if err := w.Write(r); err != nil {
-			return "", err
-		}
-	}
-	if err := w.Close(); err != nil {
-		return "", err
-	}
-	base := filepath.Join(p.platform.StateDir, "deleted-"+time.Now().UTC().Format("20060102-150405"))
-	for n := 1; ; n++ {
-		file = base + ".json"
-		if n > 1 {
-			file = fmt.Sprintf("%s-%d.json", base, n)
-		}
-		// Another delete may be at it in this very second.
-		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		} else if err != nil {
-			return "", err
-		}
-		f.Close()
-		if err := atomicfile.Write(file, b.Bytes(), 0o600); err != nil {
-			os.Remove(file)
-			return "", err
-		}
-		return file, nil
-	}
-}
-
-// quoted spells a path for a shell.
-func quoted(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool {
-		return !(r == '/' || r == '.' || r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z')
-	}) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-func add(c *cli.Context) error {
-	if c.NArg() != 1 {
-		return usagef("add: one address is needed")
-	}
-	k, err := address.Parse(c.Args().First())
-	if err != nil {
-		return usagef("%v", err)
-	}
-	n := c.Int64("count")
-	if n < 1 {
-		return usagef("add: --count must be given, and be 1 or more")
-	}
-	at := time.Now()
-	if s := c.String("time"); s != "" {
-		now := at
-		if at, err = parseTime(s, now); err != nil {
-			return err
-		}
-		if at.After(now) {
-			return usagef("add: --time: %s is yet to come", s)
-		}
-	}
-	p, err := need(c, -1)
-	if err != nil {
-		return err
-	}
-	if c.Bool("dry-run") {
-		fmt.Printf("would add a report about %s with count %d\n", k, n)
-		return nil
-	}
-	if err := blacklist.Add(c.Context, p.database, k, n, at); err != nil {
-		return err
-	}
-	if p.hosts != "" {
-		err := hosts.With(p.hosts, func(d *hosts.DB) error { return d.AddHistory(c.Context, k, n, at) })
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	fmt.Printf("added a report about %s with count %d\n", k, n)
-	return nil
-}
-
-func export(c *cli.Context) error {
-	p, err := need(c, 0)
-	if err != nil {
-		return err
-	}
-	write := func(out io.Writer) error {
-		w, err := blacklist.NewRowWriter(out, c.String("format"))
-		if err != nil {
-			return usagef("--format: %v", err)
-		}
-		if err := blacklist.Export(c.Context, p.database, w.Write); err != nil {
-			return err
-		}
-		return w.Close()
-	}
-	if o := c.String("output"); o != "" {
-		return atomicfile.Output(c.Context, o, 0o600, write)
-	}
-	return write(os.Stdout)
-}
-
-func importRows(c *cli.Context) error {
-	if c.NArg() != 1 {
-		return usagef("%s: one file is needed", c.Command.Name)
-	}
-	file := c.Args().First()
-	in := os.Stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
-	}
-	rows, err := unlessInterrupted(c.Context, func() ([]blacklist.Row, error) { return blacklist.ReadRows(in) })
-	if err != nil {
-		return fmt.Errorf("%s: %w; nothing was stored", file, err)
-	}
-	p, err := need(c, -1)
-	if err != nil {
-		return err
-	}
-	if c.Bool("dry-run") {
-		n, err := blacklist.CountMissing(c.Context, p.database, rows)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("would store %s, %d are there already\n", plural(n, "row"), len(rows)-n)
-		return nil
-	}
-	n, err := blacklist.InsertMissing(c.Context, p.database, rows)
-	if err != nil && n > 0 {
-		// %v, because of a damaged file the exit status would say that nothing was changed.
-		return fmt.Errorf("%v; %s stored before that, and the same command stores the rest", err, plural(n, "row"))
-	} else if err != nil {
-		return err
-	}
-	fmt.Printf("stored %s, %d were there already\n", plural(n, "row"), int64(len(rows))-n)
-	if p.hosts == "" || !exists(filepath.Dir(p.hosts)) {
-		return nil
-	}
-	// Cron does it within the minute, if it is at it now.
-	if _, err := history.Sync(c.Context, p.hosts, p.sources); err != nil && !errors.Is(err, hosts.ErrRunning) {
-		return err
-	}
-	return nil
 }
