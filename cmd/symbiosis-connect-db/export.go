@@ -28,7 +28,7 @@ func export(c *cli.Context) error {
 		return err
 	}
 	write := func(out io.Writer) error {
-		w, err := blacklist.NewRowWriter(out, c.String("format"))
+		w, err := newRowWriter(out, c.String("format"))
 		if err != nil {
 			return usagef("--format: %v", err)
 		}

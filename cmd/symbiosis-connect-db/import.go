@@ -45,7 +45,7 @@ func importRows(c *cli.Context) error {
 		defer f.Close()
 		in = f
 	}
-	rows, err := unlessInterrupted(c.Context, func() ([]blacklist.Row, error) { return blacklist.ReadRows(in) })
+	rows, err := unlessInterrupted(c.Context, func() ([]blacklist.Row, error) { return readRows(in) })
 	if err != nil {
 		return fmt.Errorf("%s: %w; nothing was stored", file, err)
 	}

@@ -23,7 +23,7 @@ func save(p place, rows []blacklist.Row) (file string, err error) {
 		return "", err
 	}
 	var b bytes.Buffer
-	w, err := blacklist.NewRowWriter(&b, "json")
+	w, err := newRowWriter(&b, "json")
 	if err != nil {
 		return "", err
 	}

@@ -150,9 +150,9 @@ func (f Filter) keeps(h Host) bool {
 
 // A Row is one row of the table: one report.
 type Row struct {
-	IP        string `json:"ip"`
-	Timestamp int64  `json:"timestamp"` // seconds since 1970, UTC
-	Count     int64  `json:"count"`
+	IP        string
+	Timestamp int64 // seconds since 1970, UTC
+	Count     int64
 
 	rowid int64 // where it was found
 }
