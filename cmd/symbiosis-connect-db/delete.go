@@ -20,6 +20,7 @@ import (
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
+	"symbiosis-connect-acl/internal/words"
 )
 
 func deleteCommand() *cli.Command {
@@ -91,7 +92,7 @@ func deleteHosts(c *cli.Context) error {
 	}
 	describe(rows, files)
 	if len(against) > 0 {
-		fmt.Printf("to forget in hosts.db: the history and failed logins of %s\n", plural(len(against), "host"))
+		fmt.Printf("to forget in hosts.db: the history and failed logins of %s\n", words.Plural(len(against), "host"))
 	}
 	if c.Bool("dry-run") {
 		return nil
@@ -127,7 +128,7 @@ func deleteHosts(c *cli.Context) error {
 			if p.platform.Root != "/" {
 				undo += " --root " + quoted(p.platform.Root)
 			}
-			fmt.Printf("deleted %s. To undo it: %s %s\n", plural(n, "row"), undo, quoted(saved))
+			fmt.Printf("deleted %s. To undo it: %s %s\n", words.Plural(n, "row"), undo, quoted(saved))
 		} else {
 			os.Remove(saved) // nothing went, so there is nothing to bring back
 		}
@@ -143,7 +144,7 @@ func deleteHosts(c *cli.Context) error {
 		}); err != nil {
 			return err
 		}
-		fmt.Printf("hosts.db has forgotten what was against %s\n", plural(n, "host"))
+		fmt.Printf("hosts.db has forgotten what was against %s\n", words.Plural(n, "host"))
 	}
 	for _, k := range files {
 		removed, err := firewall.RemoveAutomatic(filepath.Join(p.platform.FirewallDir, "blacklist.d"), k)
@@ -159,7 +160,7 @@ func deleteHosts(c *cli.Context) error {
 		return err
 	}
 	if n := len(left); n > 0 {
-		fmt.Printf("%s still in the firewall, by the scan's file in blacklist.d: --firewall removes that too\n", plural(n, "host"))
+		fmt.Printf("%s still in the firewall, by the scan's file in blacklist.d: --firewall removes that too\n", words.Plural(n, "host"))
 	}
 	return nil
 }
@@ -201,7 +202,7 @@ func chosen(c *cli.Context, p place) ([]address.Key, error) {
 			}
 		}
 		if unknown > 0 {
-			fmt.Fprintf(os.Stderr, "%s: %s left alone, because there was no answer from %s\n", name(), plural(unknown, "host"), silent)
+			fmt.Fprintf(os.Stderr, "%s: %s left alone, because there was no answer from %s\n", name(), words.Plural(unknown, "host"), silent)
 		}
 		keys = denied
 	}
@@ -266,10 +267,10 @@ func describe(rows []blacklist.Row, files []address.Key) {
 			fmt.Printf("  and %d more\n", len(hosts)-most)
 			break
 		}
-		fmt.Printf("  %s: %s, count %d\n", h.ip, plural(h.rows, "row"), h.count)
+		fmt.Printf("  %s: %s, count %d\n", h.ip, words.Plural(h.rows, "row"), h.count)
 	}
 	if len(rows) > 0 {
-		fmt.Printf("to delete: %s of %s\n", plural(len(rows), "row"), plural(len(hosts), "host"))
+		fmt.Printf("to delete: %s of %s\n", words.Plural(len(rows), "row"), words.Plural(len(hosts), "host"))
 	}
 	for _, k := range files {
 		fmt.Printf("to remove: blacklist.d/%s.auto\n", k.FileName())

@@ -11,6 +11,7 @@ import (
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/words"
 )
 
 func importCommand() *cli.Command {
@@ -58,17 +59,17 @@ func importRows(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("would store %s, %d are there already\n", plural(n, "row"), len(rows)-n)
+		fmt.Printf("would store %s, %d are there already\n", words.Plural(n, "row"), len(rows)-n)
 		return nil
 	}
 	n, err := blacklist.InsertMissing(c.Context, p.database, rows)
 	if err != nil && n > 0 {
 		// %v, because of a damaged file the exit status would say that nothing was changed.
-		return fmt.Errorf("%v; %s stored before that, and the same command stores the rest", err, plural(n, "row"))
+		return fmt.Errorf("%v; %s stored before that, and the same command stores the rest", err, words.Plural(n, "row"))
 	} else if err != nil {
 		return err
 	}
-	fmt.Printf("stored %s, %d were there already\n", plural(n, "row"), int64(len(rows))-n)
+	fmt.Printf("stored %s, %d were there already\n", words.Plural(n, "row"), int64(len(rows))-n)
 	if p.hosts == "" || !exists(filepath.Dir(p.hosts)) {
 		return nil
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"encoding/csv"
-	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/firewall"
@@ -126,23 +126,17 @@ func list(c *cli.Context) error {
 	w := bufio.NewWriter(os.Stdout)
 	switch format {
 	case "json":
-		err = writeJSON(w, records)
+		err = command.WriteJSON(w, records)
 	case "csv":
 		err = writeCSV(w, records, withLists)
 	default:
-		columns, tty := terminal(os.Stdout)
-		writeTable(w, records, withLists, columns, tty && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
+		columns, _ := command.Terminal(os.Stdout)
+		writeTable(w, records, withLists, columns, command.Coloured(os.Stdout))
 	}
 	if err != nil {
 		return err
 	}
 	return w.Flush()
-}
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
 
 func writeCSV(w io.Writer, records []record, withLists bool) error {
@@ -153,10 +147,10 @@ func writeCSV(w io.Writer, records []record, withLists bool) error {
 	}
 	c.Write(head)
 	for _, r := range records {
-		row := []string{r.Address, strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, r.Last,
-			r.firewallText(), r.denied}
+		row := []string{cell(r.Address), strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, r.Last,
+			cell(r.firewallText()), r.denied}
 		if withLists {
-			row = append(row, r.DNSBL.text())
+			row = append(row, cell(r.DNSBL.text()))
 		}
 		c.Write(row)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/words"
 )
 
 func maintainCommand() *cli.Command {
@@ -68,7 +69,7 @@ func keepHosts(ctx context.Context, p place, o options) (text string, err error)
 				return err
 			}
 			n, err := d.Prune(ctx, time.Now().Add(-hosts.Memory))
-			text = fmt.Sprintf("hosts.db: deleted %s", plural(n, "host"))
+			text = fmt.Sprintf("hosts.db: deleted %s", words.Plural(n, "host"))
 			return errors.Join(err, d.Keep(ctx))
 		})
 	}

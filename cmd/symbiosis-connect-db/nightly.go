@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/syslog"
@@ -41,7 +42,7 @@ func nightly(c *cli.Context, do func(place, options) (string, error)) error {
 	if c.NArg() > 0 {
 		return usagef("%s: unexpected argument %q", c.Command.Name, c.Args().First())
 	}
-	_, onTerminal := terminal(os.Stdout)
+	_, onTerminal := command.Terminal(os.Stdout)
 	say := func(text string) {
 		if c.Bool("verbose") || c.Bool("dry-run") || onTerminal {
 			fmt.Println(text)

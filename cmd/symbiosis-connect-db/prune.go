@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/words"
 )
 
 func pruneCommand() *cli.Command {
@@ -26,7 +27,7 @@ func prune(ctx context.Context, p place, o options) (string, error) {
 	}
 	n, err := blacklist.Prune(ctx, p.database, o.before, o.minutes, o.dryRun)
 	if o.dryRun {
-		return fmt.Sprintf("would delete %s", plural(n, "old row")), err
+		return fmt.Sprintf("would delete %s", words.Plural(n, "old row")), err
 	}
-	return fmt.Sprintf("%s: deleted %s", p.database, plural(n, "old row")), err
+	return fmt.Sprintf("%s: deleted %s", p.database, words.Plural(n, "old row")), err
 }

@@ -10,7 +10,9 @@ import (
 	"strconv"
 	"strings"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // A rowWriter writes rows as JSON (an array, one row on a line) or CSV.
@@ -46,7 +48,7 @@ type jsonRow struct {
 func (w *rowWriter) Write(r blacklist.Row) error {
 	w.rows++
 	if w.csv != nil {
-		return w.csv.Write([]string{r.IP, strconv.FormatInt(r.Timestamp, 10), strconv.FormatInt(r.Count, 10)})
+		return w.csv.Write([]string{cell(r.IP), strconv.FormatInt(r.Timestamp, 10), strconv.FormatInt(r.Count, 10)})
 	}
 	lead := ",\n"
 	if w.rows == 1 {
@@ -57,8 +59,17 @@ func (w *rowWriter) Write(r blacklist.Row) error {
 		return err
 	}
 	w.w.WriteString(lead)
-	_, err = w.w.Write(b)
+	_, err = w.w.Write(command.EscapeJSON(b))
 	return err
+}
+
+// cell makes a text fit for a cell of CSV: a terminal obeys nothing in it, and a
+// spreadsheet takes it for no formula.
+func cell(s string) string {
+	if s = words.Printable(s); s != "" && strings.Contains("=+-@", s[:1]) {
+		return "'" + s
+	}
+	return s
 }
 
 // Close ends the text. It does not close what it writes to.

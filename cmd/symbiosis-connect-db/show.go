@@ -16,11 +16,13 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
+	"symbiosis-connect-acl/internal/words"
 )
 
 func showCommand() *cli.Command {
@@ -60,7 +62,7 @@ func show(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	columns, ok := terminal(os.Stdout)
+	columns, ok := command.Terminal(os.Stdout)
 	if !ok {
 		columns = 80
 	}
@@ -132,13 +134,13 @@ func (v *view) read(ctx context.Context, database string, schema blacklist.Schem
 func (v *view) write(w io.Writer) {
 	fmt.Fprintln(w, v.key)
 	field := func(name, format string, args ...any) {
-		fmt.Fprintf(w, "  %-12s%s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(w, "  %-12s%s\n", name, words.Printable(fmt.Sprintf(format, args...)))
 	}
 	h := v.host
 	if !v.known {
 		field("database", "no report")
 	} else {
-		count := fmt.Sprintf("%d, in %s", h.Count, plural(h.Reports, "report"))
+		count := fmt.Sprintf("%d, in %s", h.Count, words.Plural(h.Reports, "report"))
 		if v.days != nil {
 			count += fmt.Sprintf("; %d in the last 24 hours", v.lastDay)
 		}
@@ -210,7 +212,7 @@ func (v *view) writeRow(field func(name, format string, args ...any)) {
 		}
 	}
 	if r.Failures > 0 {
-		field("failures", "%s since %s", plural(r.Failures, "failed login"), at(r.FailuresSince))
+		field("failures", "%s since %s", words.Plural(r.Failures, "failed login"), at(r.FailuresSince))
 	}
 }
 
@@ -252,7 +254,7 @@ func chart(w io.Writer, days map[string]int64, columns int) {
 	for _, d := range names {
 		t, _ := time.Parse(time.DateOnly, d)
 		if gap := int(t.Sub(before)/blacklist.Day) - 1; !before.IsZero() && gap > 0 {
-			fmt.Fprintf(w, "  %10s  %*s  (%s without)\n", ":", digits, "", plural(gap, "day"))
+			fmt.Fprintf(w, "  %10s  %*s  (%s without)\n", ":", digits, "", words.Plural(gap, "day"))
 		}
 		before = t
 		n := days[d]

@@ -10,8 +10,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/words"
 )
 
 func statsCommand() *cli.Command {
@@ -46,7 +48,7 @@ func stats(c *cli.Context) error {
 		return err
 	}
 	if format == "json" {
-		return writeJSON(os.Stdout, all)
+		return command.WriteJSON(os.Stdout, all)
 	}
 	field := func(name, format string, args ...any) { fmt.Printf("%-18s%s\n", name, fmt.Sprintf(format, args...)) }
 	field("firewall", "%s", s.Path)
@@ -54,7 +56,7 @@ func stats(c *cli.Context) error {
 	field("rows", "%d", s.Rows)
 	field("hosts", "%d", s.Addresses)
 	if s.Alien > 0 {
-		field("", "%s not about a host", plural(s.Alien, "row"))
+		field("", "%s not about a host", words.Plural(s.Alien, "row"))
 	}
 	field("size", "%s, of which %s free", size(s.Bytes), size(s.FreeBytes))
 	if s.Rows > 0 {
@@ -73,7 +75,7 @@ func stats(c *cli.Context) error {
 	if len(s.Worst) > 0 {
 		fmt.Println("worst networks")
 		for _, n := range s.Worst {
-			fmt.Printf("  %-28s count %d, %s\n", n.Net, n.Count, plural(n.Hosts, "host"))
+			fmt.Printf("  %-28s count %d, %s\n", n.Net, n.Count, words.Plural(n.Hosts, "host"))
 		}
 	}
 	return nil

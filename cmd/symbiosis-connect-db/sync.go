@@ -12,11 +12,13 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/syslog"
+	"symbiosis-connect-acl/internal/words"
 )
 
 func syncCommand() *cli.Command {
@@ -36,7 +38,7 @@ func syncHistory(c *cli.Context) error {
 	if c.NArg() > 0 {
 		return usagef("sync: unexpected argument %q", c.Args().First())
 	}
-	_, onTerminal := terminal(os.Stdout)
+	_, onTerminal := command.Terminal(os.Stdout)
 	say := func(format string, args ...any) {
 		if c.Bool("verbose") || onTerminal {
 			fmt.Printf(format+"\n", args...)
@@ -78,12 +80,12 @@ func syncHistory(c *cli.Context) error {
 		}
 		return cli.Exit("", 1)
 	case r.Read:
-		say("%s with a history, %s of hosts.db written", plural(r.Known, "host"), plural(r.Written, "row"))
+		say("%s with a history, %s of hosts.db written", words.Plural(r.Known, "host"), words.Plural(r.Written, "row"))
 	default:
 		say("nothing has changed")
 	}
 	if r.Alien > 0 {
-		say("%s not about a host, such as %s", plural(r.Alien, "row"), printable(strings.Join(r.Some, ", ")))
+		say("%s not about a host, such as %s", words.Plural(r.Alien, "row"), words.Printable(strings.Join(r.Some, ", ")))
 	}
 	return nil
 }

@@ -7,6 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"symbiosis-connect-acl/cmd/internal/command"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // A column of the table. Numbers stand on the right; drop says in which order
@@ -20,7 +24,7 @@ type column struct {
 }
 
 // writeTable fits the table into that many columns; 0 means as wide as it gets.
-func writeTable(w io.Writer, records []record, withLists bool, columns int, colour bool) {
+func writeTable(w io.Writer, records []record, withLists bool, columns int, coloured bool) {
 	cols := []*column{
 		{title: "ADDRESS"}, {title: "COUNT", right: true}, {title: "REPORTS", right: true, drop: 2},
 		{title: "FIRST", drop: 1}, {title: "LAST", drop: 4}, {title: "DENIED", drop: 5}, {title: "FIREWALL", drop: 3},
@@ -39,18 +43,18 @@ func writeTable(w io.Writer, records []record, withLists bool, columns int, colo
 			values = append(values, r.DNSBL.text())
 		}
 		for i, v := range values {
-			cols[i].values = append(cols[i].values, printable(v))
+			cols[i].values = append(cols[i].values, words.Printable(v))
 		}
 	}
 	cols = fit(cols, columns)
-	line := func(cell func(*column) string, mark bool) {
+	line := func(cell func(*column) string, denied bool) {
 		var b strings.Builder
 		for i, c := range cols {
 			if i > 0 {
 				b.WriteString("  ")
 			}
 			v := cell(c)
-			pad := strings.Repeat(" ", max(0, c.width-len(v)))
+			pad := strings.Repeat(" ", max(0, c.width-utf8.RuneCountInString(v)))
 			if c.right {
 				b.WriteString(pad + v)
 			} else {
@@ -58,10 +62,7 @@ func writeTable(w io.Writer, records []record, withLists bool, columns int, colo
 			}
 		}
 		text := strings.TrimRight(b.String(), " ")
-		if mark && colour {
-			text = "\x1b[31m" + text + "\x1b[0m" // red: denied
-		}
-		fmt.Fprintln(w, text)
+		fmt.Fprintln(w, command.Red.Paint(text, denied && coloured))
 	}
 	line(func(c *column) string { return c.title }, false)
 	for i, r := range records {
@@ -69,24 +70,15 @@ func writeTable(w io.Writer, records []record, withLists bool, columns int, colo
 	}
 }
 
-// printable keeps whatever stands in the database from driving the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, s)
-}
-
 func clip(s string, width int) string {
-	if len(s) <= width {
+	r := []rune(s)
+	if len(r) <= width {
 		return s
 	}
 	if width <= 3 {
-		return s[:width]
+		return string(r[:width])
 	}
-	return s[:width-3] + "..."
+	return string(r[:width-3]) + "..."
 }
 
 // fit sets the widths: first the last column gives way, then whole columns.
@@ -97,7 +89,7 @@ func fit(cols []*column, columns int) []*column {
 		for _, c := range cols {
 			c.width = len(c.title)
 			for _, v := range c.values {
-				c.width = max(c.width, len(v))
+				c.width = max(c.width, utf8.RuneCountInString(v))
 			}
 			total += c.width
 		}
