@@ -259,7 +259,7 @@ func describe(rows []blacklist.Row, files []address.Key) {
 		}
 		h := &hosts[len(hosts)-1]
 		h.rows++
-		h.count += r.Count
+		h.count = blacklist.Plus(h.count, r.Count)
 	}
 	const most = 20
 	for i, h := range hosts {

@@ -122,10 +122,11 @@ func (v *view) read(ctx context.Context, database string, schema blacklist.Schem
 	v.host.Reports = int64(len(rows))
 	v.host.First, v.host.Last = rows[0].Time(), rows[len(rows)-1].Time()
 	for _, r := range rows {
-		v.host.Count += r.Count
-		v.days[r.Time().Format(time.DateOnly)] += r.Count
+		day := r.Time().Format(time.DateOnly)
+		v.host.Count = blacklist.Plus(v.host.Count, r.Count)
+		v.days[day] = blacklist.Plus(v.days[day], r.Count)
 		if r.Time().After(time.Now().Add(-blacklist.Day)) {
-			v.lastDay += r.Count
+			v.lastDay = blacklist.Plus(v.lastDay, r.Count)
 		}
 	}
 	return nil
@@ -260,7 +261,7 @@ func chart(w io.Writer, days map[string]int64, columns int) {
 		n := days[d]
 		bar := 0
 		if n > 0 && most > 0 {
-			bar = max(1, int(n*int64(room)/most))
+			bar = max(1, int(float64(n)/float64(most)*float64(room)))
 		}
 		fmt.Fprintf(w, "  %s  %*d  %s\n", d, digits, n, strings.Repeat("#", bar))
 	}

@@ -190,11 +190,13 @@ const nftfw = `CREATE TABLE blacklist (ip TEXT UNIQUE PRIMARY KEY, pattern TEXT,
 func TestSumsOfNFTFW(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "firewall.db")
 	execAll(t, path, nftfw, `INSERT INTO blacklist VALUES ('192.0.2.1','exim4',4,4,1000,2000,'25,465,587',0,0,0), ('192.0.2.2','x',1,12,1000,2000,'all',1,0,0),
-		('2001:db8::/112','exim4',1,1,1,5,'25,465,587',0,0,0), ('2001:db8::1:0/112','exim4',1,2,1,4,'25',0,0,0)`)
+		('2001:db8::/112','exim4',1,1,1,5,'25,465,587',0,0,0), ('2001:db8::1:0/112','exim4',1,2,1,4,'25',0,0,0),
+		('192.0.2.3','x',1,9223372036854775807,1,6,'25,465',0,0,0), (NULL,NULL,1,1,1,1,NULL,0,0,0)`)
 	before, _ := os.ReadFile(path)
 	s, err := ReadSums(t.Context(), path)
-	want := map[address.Key]Sum{key(t, "192.0.2.1"): {12, 2000}, key(t, "192.0.2.2"): {12, 2000}, key(t, "2001:db8::"): {5, 5}}
-	if err != nil || !reflect.DeepEqual(s.Hosts, want) {
+	want := map[address.Key]Sum{key(t, "192.0.2.1"): {12, 2000}, key(t, "192.0.2.2"): {12, 2000}, key(t, "2001:db8::"): {5, 5},
+		key(t, "192.0.2.3"): {math.MaxInt64, 6}}
+	if err != nil || s.Alien != 1 || !reflect.DeepEqual(s.Hosts, want) {
 		t.Errorf("%v %v", s.Hosts, err)
 	}
 	if _, err := Prune(t.Context(), path, now, nil, false); !errors.Is(err, ErrReadOnly) {
