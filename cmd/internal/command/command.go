@@ -76,17 +76,23 @@ func Report(own string, err error) int {
 		return 0
 	}
 	if text := err.Error(); text != "" {
-		lines := strings.Split(text, "\n")
-		for i, l := range lines {
-			lines[i] = words.Printable(l)
-		}
-		fmt.Fprintln(os.Stderr, Name(own)+": "+strings.Join(lines, "\n"))
+		fmt.Fprintln(os.Stderr, Name(own)+": "+shown(text))
 	}
 	var exit cli.ExitCoder
 	if errors.As(err, &exit) {
 		return exit.ExitCode()
 	}
 	return 1
+}
+
+// shown gives an error's text as a terminal may show it. It may have several
+// lines.
+func shown(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = words.Printable(l)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // NoArguments refuses arguments that are no flags.

@@ -24,6 +24,12 @@ func TestWriteJSON(t *testing.T) {
 	}
 }
 
+func TestErrorsDriveNoTerminal(t *testing.T) {
+	if got, want := shown("ü\x1b[31m\n  a second line\r"), "ü\\x1b[31m\n  a second line\\x0d"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestColour(t *testing.T) {
 	if got := Red.Paint("denied", true); got != "\x1b[31mdenied\x1b[0m" {
 		t.Errorf("%q", got)
