@@ -11,6 +11,42 @@ import (
 	"symbiosis-connect-acl/internal/rules"
 )
 
+// defaultThreshold is that of the connect check as it is shipped.
+const defaultThreshold = 10
+
+func thresholdFlag() cli.Flag {
+	return &cli.Int64Flag{Name: "threshold", Value: defaultThreshold,
+		Usage: "the `COUNT` above which the connect check denies a host, if not SYMBIOSIS_INCIDENT_THRESHOLD in Exim's configuration in force"}
+}
+
+// A judge knows what the connect check does with a count.
+type judge struct {
+	threshold int64
+	state     rules.State
+}
+
+// denies tells whether a host with that count is denied: yes or no, and learn
+// or off where it would be if the check were not in that state.
+func (j judge) denies(count int64) string {
+	switch {
+	case count <= j.threshold:
+		return "no"
+	case j.state != rules.Enforce:
+		return string(j.state)
+	}
+	return "yes"
+}
+
+// readSettings takes from Exim's configuration what decides about a host.
+func readSettings(c *cli.Context, p place) judge {
+	settings := map[string]string{"threshold": rules.Threshold}
+	if c.Bool("dnsbl") {
+		settings["lists"], settings["score"] = rules.ConnectLists, rules.DNSBLThreshold
+	}
+	state := inForce(c, p, settings)
+	return judge{threshold: c.Int64("threshold"), state: state}
+}
+
 // inForce gives the flags that were not set the values that the connect check
 // has in Exim's configuration in force, so that what is shown here is what Exim
 // does. Where there is no such configuration, or it does not have the checks,

@@ -6,21 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
-	"symbiosis-connect-acl/internal/history"
-	"symbiosis-connect-acl/internal/platform"
-	"symbiosis-connect-acl/internal/settings"
 )
 
 const own = "symbiosis-connect-db"
@@ -81,20 +75,15 @@ func unlessInterrupted[T any](ctx context.Context, read func() (T, error)) (T, e
 	}
 }
 
-// plural spells a number of things: 1 row, 2 rows.
-func plural[N int | int64](n N, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return fmt.Sprintf("%d %s", n, thing)
-}
-
 func usagef(format string, args ...any) error { return command.Usagef(format, args...) }
 
 func name() string { return command.Name(own) }
 
 func app() *cli.App {
-	a := command.New(own, "maintain and inspect what is known of hosts", append(append(maintenance(), inspection()...), editing()...)...)
+	a := command.New(own, "maintain and inspect what is known of hosts",
+		syncCommand(), maintainCommand(), pruneCommand(), checkCommand(),
+		listCommand(), showCommand(), statsCommand(),
+		deleteCommand(), restoreCommand(), addCommand(), exportCommand(), importCommand())
 	a.Description = "The firewall's database has one row for each time that its scan met a host in the logs. hosts.db has one\n" +
 		"row for each host, with the sum of those counts, and what Exim remembers of it; the connect checks ask\n" +
 		"it. Exit status: 0 done, also when another run is at work already; 1 it failed; 2 wrong command line;\n" +
@@ -146,70 +135,4 @@ func flagsFirst(a *cli.App, args []string) []string {
 		}
 	}
 	return append(flags, rest...)
-}
-
-// A place is what a command works on.
-type place struct {
-	database string            // the firewall's
-	given    bool              // by --database
-	hosts    string            // hosts.db; "" when --database names another one
-	sources  []string          // the firewalls' databases, whose sums hosts.db has
-	platform platform.Platform // Symbiosis' paths where neither system is installed
-	settings settings.File
-}
-
-var errNoDatabase = errors.New("there is no such database")
-
-// where finds the database. found is false when there is nothing to do: neither
-// system is installed, or its firewall has not made the database yet.
-func where(c *cli.Context) (p place, found bool, err error) {
-	p.database, p.given = c.String("database"), c.IsSet("database")
-	p.platform, err = platform.Find(c.String("root"))
-	if errors.Is(err, platform.ErrNone) {
-		if !p.given {
-			return p, false, err
-		}
-		p.platform = platform.Symbiosis(c.String("root"))
-	} else if err != nil {
-		return p, false, err
-	}
-	if p.settings, err = settings.Read(p.platform.DefaultsFile); err != nil {
-		return p, false, err
-	}
-	if !p.given {
-		p.hosts = p.platform.HostsDatabase
-		if p.sources, err = history.Sources(p.platform); err != nil {
-			return p, false, err
-		}
-		p.database = append(p.sources, p.platform.Database)[0]
-	}
-	if _, err := os.Stat(p.database); errors.Is(err, fs.ErrNotExist) {
-		if p.given {
-			return p, false, fmt.Errorf("%s: %w; look at --database", p.database, errNoDatabase)
-		}
-		return p, false, fmt.Errorf("%s: %w; the firewall makes it at its first scan", p.database, errNoDatabase)
-	}
-	return p, true, nil
-}
-
-// need is where for commands that cannot do without a database.
-func need(c *cli.Context, args int) (place, error) {
-	if args >= 0 && c.NArg() > args {
-		return place{}, usagef("%s: unexpected argument %q", c.Command.Name, c.Args().Get(args))
-	}
-	p, _, err := where(c)
-	return p, err
-}
-
-// terminal reports whether w goes to a terminal, and how many columns it has.
-func terminal(w io.Writer) (columns int, ok bool) {
-	f, isFile := w.(*os.File)
-	if !isFile || !term.IsTerminal(int(f.Fd())) {
-		return 0, false
-	}
-	columns, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || columns < 20 {
-		columns = 80
-	}
-	return columns, true
 }

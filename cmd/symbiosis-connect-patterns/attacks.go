@@ -9,6 +9,7 @@ import (
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/patterns/attacks"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // What test --attacks --json prints, for each pattern.
@@ -81,7 +82,7 @@ func testAttacks(c *cli.Context) error {
 // verdict says what is wrong with a pattern, where it stands and what to do.
 func verdict(v attacks.Verdict) string {
 	if v.Line == 0 {
-		return fmt.Sprintf("%s %s", attacks.Printable(v.Path), v)
+		return fmt.Sprintf("%s %s", words.Printable(v.Path), v)
 	}
-	return fmt.Sprintf("%s: line %d: %s\n  comment it out, or mend it: %s", attacks.Printable(v.Path), v.Line, v, attacks.Printable(v.Pattern))
+	return fmt.Sprintf("%s: line %d: %s\n  comment it out, or mend it: %s", words.Printable(v.Path), v.Line, v, words.Printable(v.Pattern))
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,6 +14,7 @@ import (
 	"symbiosis-connect-acl/internal/patterns/attacks"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/safepath"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // files finds the platform's pattern file and our own, unless flags name them.
@@ -28,10 +28,10 @@ func files(c *cli.Context) (target, ours string, err error) {
 		return "", "", err
 	}
 	if target == "" {
-		target = filepath.Join(p.FirewallDir, "patterns.d", "exim4.patterns")
+		target = p.PatternFile()
 	}
 	if ours == "" {
-		ours = filepath.Join(p.ShareDir, "patterns.d", "exim4.patterns")
+		ours = p.OurPatterns()
 	}
 	return target, ours, nil
 }
@@ -96,7 +96,7 @@ func install(c *cli.Context) error {
 		for _, v := range attacks.Live(c.Context, target, ours) {
 			switch {
 			case v.Superseded != "":
-				say("%s: line %d is %s; comment it out: %s", attacks.Printable(v.Path), v.Line, v.Superseded, attacks.Printable(v.Pattern))
+				say("%s: line %d is %s; comment it out: %s", words.Printable(v.Path), v.Line, v.Superseded, words.Printable(v.Pattern))
 			case v.Result != attacks.Safe:
 				say("%s", verdict(v))
 			}

@@ -17,6 +17,7 @@ import (
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/doctor"
 	"symbiosis-connect-acl/internal/setup"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // Exit codes beyond 0 and 1.
@@ -161,7 +162,7 @@ func printFindings(found []doctor.Finding, asJSON, quiet bool) error {
 		if f.Remedy != "" {
 			text += " -> " + f.Remedy
 		}
-		fmt.Println(text)
+		fmt.Println(words.Printable(text))
 	}
 	return nil
 }

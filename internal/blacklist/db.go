@@ -22,7 +22,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -198,5 +197,3 @@ func DetectSchema(ctx context.Context, path string) (s Schema, err error) {
 const Day = 24 * time.Hour
 
 const daySeconds = 86400
-
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -3,6 +3,7 @@ package blacklist
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -16,6 +17,21 @@ const maxCount = 1 << 40
 func Add(ctx context.Context, path string, key address.Key, count int64, at time.Time) error {
 	_, err := insert(ctx, path, []Row{{IP: key.String(), Timestamp: at.Unix(), Count: count}})
 	return err
+}
+
+// NewRow makes a row of what was written by hand: an address in any spelling
+// becomes the key. The error says what cannot be stored.
+func NewRow(ip string, timestamp, count int64) (Row, error) {
+	k, err := address.Parse(ip)
+	if err != nil {
+		return Row{}, err
+	}
+	r := Row{IP: k.String(), Timestamp: timestamp, Count: count}
+	// A network inside a host's, as Sympl's firewall stores it, stays that.
+	if p, err := netip.ParsePrefix(ip); err == nil && k.Is6() && p.Masked().String() == ip {
+		r.IP = ip
+	}
+	return r, r.check()
 }
 
 func (r Row) check() error {

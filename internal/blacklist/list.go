@@ -52,10 +52,19 @@ type Filter struct {
 
 // The columns from which List makes hosts. A value that is no whole number, which
 // only a hand can have put there, must not hide all other hosts: hence the casts.
+// Nftfw's table allows columns without a value, even the address.
 const (
 	listSymbiosis = "SELECT ip, CAST(count AS INTEGER), 1, CAST(timestamp AS INTEGER), CAST(timestamp AS INTEGER) FROM " + Table
-	listNFTFW     = "SELECT ip, CAST(matchcount AS INTEGER) * " + nftfwPorts + ", CAST(incidents AS INTEGER), CAST(first AS INTEGER), CAST(last AS INTEGER) FROM " + Table
+	listNFTFW     = "SELECT coalesce(ip, ''), coalesce(" + nftfwCount + ", 0), coalesce(CAST(incidents AS INTEGER), 0), " +
+		"coalesce(CAST(first AS INTEGER), 0), coalesce(CAST(last AS INTEGER), 0) FROM " + Table
 )
+
+// at gives a time of the table's in UTC. One that only a hand can have put there
+// stops at the years that can be written with four digits.
+func at(seconds int64) time.Time {
+	const year0, year9999 = -62167219200, 253402300799
+	return time.Unix(min(max(seconds, year0), year9999), 0).UTC()
+}
 
 // List gives the hosts in the database. It takes no lock.
 func List(ctx context.Context, path string, f Filter) ([]Host, error) {
@@ -91,7 +100,7 @@ func List(ctx context.Context, path string, f Filter) ([]Host, error) {
 			if err == nil {
 				ip = key.String()
 			}
-			from, to := time.Unix(first, 0).UTC().Truncate(Day), time.Unix(last, 0).UTC()
+			from, to := at(first).Truncate(Day), at(last)
 			h := all[ip]
 			if h == nil {
 				h = &Host{IP: ip, Key: key, First: from}
@@ -150,15 +159,15 @@ func (f Filter) keeps(h Host) bool {
 
 // A Row is one row of the table: one report.
 type Row struct {
-	IP        string `json:"ip"`
-	Timestamp int64  `json:"timestamp"` // seconds since 1970, UTC
-	Count     int64  `json:"count"`
+	IP        string
+	Timestamp int64 // seconds since 1970, UTC
+	Count     int64
 
 	rowid int64 // where it was found
 }
 
 // Time is the row's time in UTC.
-func (r Row) Time() time.Time { return time.Unix(r.Timestamp, 0).UTC() }
+func (r Row) Time() time.Time { return at(r.Timestamp) }
 
 // Rows gives the rows of all the hosts, sorted by address, time and count.
 // Nftfw's table gives one row for a key.
@@ -172,7 +181,7 @@ func Rows(ctx context.Context, path string, keys ...address.Key) ([]Row, error) 
 		}
 		cols := "rowid, ip, timestamp, count"
 		if s == SchemaNFTFW {
-			cols = "rowid, ip, last, matchcount * " + nftfwPorts
+			cols = "rowid, ip, last, " + nftfwCount
 		}
 		const many = 200 // hosts in one statement
 		for part := range slices.Chunk(keys, many) {

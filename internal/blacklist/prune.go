@@ -12,6 +12,9 @@ import (
 // Prune deletes the rows older than before, the oldest first, some at a time,
 // away from the given minutes and while the firewall's scan does not run. It
 // can be killed at any moment. With dryRun it only counts.
+//
+// Where no row is younger than before it deletes none: then the firewall has
+// counted nobody for all that time, or, more likely, the clock is wrong.
 func Prune(ctx context.Context, path string, before time.Time, minutes []int, dryRun bool) (n int64, err error) {
 	// A time that is no whole number, which no known writer stores, has no age.
 	const old = "timestamp < ? AND typeof(timestamp) = 'integer'"
@@ -19,6 +22,11 @@ func Prune(ctx context.Context, path string, before time.Time, minutes []int, dr
 	if _, err := unlocked(ctx, path, func(db *sql.DB) error {
 		rowids = nil
 		if err := writable(ctx, db); err != nil {
+			return err
+		}
+		var younger bool // found soon: the newest rows are the last
+		if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+Table+" NOT INDEXED WHERE timestamp >= ? AND typeof(timestamp) = 'integer' ORDER BY rowid DESC)", before.Unix()).
+			Scan(&younger); err != nil || !younger {
 			return err
 		}
 		rows, err := db.QueryContext(ctx, "SELECT rowid FROM "+Table+" NOT INDEXED WHERE "+old+" ORDER BY rowid", before.Unix())

@@ -68,7 +68,7 @@ func ReadStats(ctx context.Context, path string) (Stats, error) {
 		s.Schema = schema.String()
 		ts, count := "timestamp", "count"
 		if schema == SchemaNFTFW {
-			ts, count = "last", "matchcount * "+nftfwPorts
+			ts, count = "last", nftfwCount
 		}
 		var oldest, newest sql.NullInt64
 		if err := db.QueryRowContext(ctx, "SELECT count(*), min(CAST("+ts+" AS INTEGER)), max(CAST("+ts+" AS INTEGER)) FROM "+Table).Scan(&s.Rows, &oldest, &newest); err != nil {
@@ -81,7 +81,7 @@ func ReadStats(ctx context.Context, path string) (Stats, error) {
 			s.Bytes = st.Size()
 		}
 		if s.Rows > 0 {
-			s.Oldest, s.Newest = time.Unix(oldest.Int64, 0).UTC(), time.Unix(newest.Int64, 0).UTC()
+			s.Oldest, s.Newest = at(oldest.Int64), at(newest.Int64)
 			const month = 30 * daySeconds
 			var recent int64
 			if err := db.QueryRowContext(ctx, "SELECT count(*) FROM "+Table+" WHERE "+ts+" > ?", newest.Int64-month).Scan(&recent); err != nil {
@@ -91,7 +91,7 @@ func ReadStats(ctx context.Context, path string) (Stats, error) {
 			s.RowsPerDay = float64(recent) / days
 			s.BytesPDay = s.RowsPerDay * float64(s.Bytes-s.FreeBytes) / float64(s.Rows)
 		}
-		rows, err := db.QueryContext(ctx, "SELECT ip, CAST(total("+count+") AS INTEGER), count(*) FROM "+Table+" GROUP BY ip")
+		rows, err := db.QueryContext(ctx, "SELECT coalesce(ip, ''), CAST(total("+count+") AS INTEGER), count(*) FROM "+Table+" GROUP BY ip")
 		if err != nil {
 			return err
 		}

@@ -39,7 +39,8 @@ const someAliens = 5
 // for a pattern of all ports: the ports column has the list or "all".
 const (
 	sumsSymbiosis = "SELECT ip, CAST(count AS INTEGER), CAST(timestamp AS INTEGER) FROM " + Table + " NOT INDEXED"
-	sumsNFTFW     = "SELECT ip, CAST(matchcount AS INTEGER) * " + nftfwPorts + ", CAST(last AS INTEGER) FROM " + Table
+	sumsNFTFW     = "SELECT coalesce(ip, ''), " + nftfwCount + ", CAST(last AS INTEGER) FROM " + Table
+	nftfwCount    = "CAST(CAST(matchcount AS INTEGER) * coalesce(" + nftfwPorts + ", 1) AS INTEGER)" // at the bounds where it is more
 	nftfwPorts    = "(1 + length(ports) - length(replace(ports, ',', '')))"
 )
 

@@ -10,6 +10,7 @@ import (
 	"symbiosis-connect-acl/internal/patterns/attacks"
 	"symbiosis-connect-acl/internal/safepath"
 	"symbiosis-connect-acl/internal/settings"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // patterns looks at the firewall's pattern files.
@@ -64,7 +65,7 @@ func (d *doctor) livePatterns(ours []byte) {
 	const topic = "patterns"
 	var bad []attacks.Verdict
 	for _, v := range attacks.Live(d.ctx, d.PatternFile(), ours) {
-		path := attacks.Printable(v.Path)
+		path := words.Printable(v.Path)
 		switch {
 		case d.wants.Patterns && v.Superseded != "" && v.Path == d.PatternFile():
 			// That was told; apply comments it out.
@@ -75,7 +76,7 @@ func (d *doctor) livePatterns(ours []byte) {
 		}
 	}
 	for i, v := range bad {
-		path := attacks.Printable(v.Path)
+		path := words.Printable(v.Path)
 		if i == mostPatterns {
 			d.warn(topic, "run: "+d.Name+"-connect-patterns test --attacks", "%d more patterns can be used to block others, or could not be tried", len(bad)-i)
 			return

@@ -11,6 +11,7 @@ import (
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/dnsbl"
 	"symbiosis-connect-acl/internal/rules"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // askReverse makes the query of 21-check-sender-host-name.
@@ -56,7 +57,7 @@ func (e *examiner) history() Rule {
 	r.History = h
 	text := fmt.Sprintf("count %d", h.Count)
 	if h.Rows > 0 {
-		text += fmt.Sprintf(" in %d %s, first %s, last %s", h.Rows, plural(h.Rows, "row", "rows"), stamp(h.First), stamp(h.Last))
+		text += fmt.Sprintf(" in %s, first %s, last %s", words.Plural(h.Rows, "row"), stamp(h.First), stamp(h.Last))
 	}
 	if err != nil {
 		text += fmt.Sprintf(" (the firewall's rows cannot be read: %v)", err)
@@ -105,13 +106,6 @@ func (e *examiner) passOver(r *Rule, ask [len(Ports)]bool) {
 		r.set(ask, Pass)
 		r.tell("passed over on the users' ports, because the host database was lost, %s, and nobody knows for a week who is a user", stamp(e.lost))
 	}
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }
 
 func (e *examiner) ratelimit() Rule {
@@ -386,7 +380,7 @@ func (e *examiner) auth() Rule {
 	text := fmt.Sprintf("no failed logins remembered; %s / %s allowed%s", limit, period, why)
 	if time.Since(e.row.FailuresSince).Abs() < time.Duration(seconds(period))*time.Second {
 		rate.Now, rate.Last = float64(e.row.Failures), e.row.FailuresSince
-		text = fmt.Sprintf("%d failed %s since %s; %s / %s allowed%s", e.row.Failures, plural(int(e.row.Failures), "login", "logins"), stamp(rate.Last), limit, period, why)
+		text = fmt.Sprintf("%s since %s; %s / %s allowed%s", words.Plural(e.row.Failures, "failed login"), stamp(rate.Last), limit, period, why)
 	}
 	rate.Next = rate.Now
 	r.Rate = &rate

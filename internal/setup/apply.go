@@ -67,20 +67,7 @@ func Apply(ctx context.Context, opt Options) error {
 	if err != nil {
 		return err
 	}
-	r := newRun(p, opt)
-	if !found {
-		r.note("neither Symbiosis nor Sympl is installed here: nothing to do")
-		return nil
-	}
-	if err := r.lock(ctx); err != nil {
-		return err
-	}
-	defer r.unlock()
-	if err := r.apply(ctx); err != nil {
-		return err
-	}
-	r.dropIndex(ctx)
-	return nil
+	return newRun(p, opt).alone(ctx, found, (*run).apply)
 }
 
 func (r *run) apply(ctx context.Context) (err error) {
@@ -132,12 +119,8 @@ func (r *run) apply(ctx context.Context) (err error) {
 	if err := r.overridden(ctx); err != nil {
 		return err
 	}
-	draft, err := os.ReadFile(r.exim.Draft())
+	draft, now, err := r.built()
 	if err != nil {
-		return err
-	}
-	now, err := os.ReadFile(r.exim.Config())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	// Before the rules that ask it, and the proof of them.
@@ -160,7 +143,11 @@ func (r *run) apply(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return t.commit()
+	if err := t.commit(); err != nil {
+		return err
+	}
+	r.dropIndex(ctx)
+	return nil
 }
 
 // hint adds the remedy to a configuration error.
@@ -196,6 +183,18 @@ func (r *run) setIn(option string) (where []string) {
 		}
 	}
 	return where
+}
+
+// built gives the draft, and the configuration in force: nil where there is none.
+func (r *run) built() (draft, now []byte, err error) {
+	if draft, err = os.ReadFile(r.exim.Draft()); err != nil {
+		return nil, nil, err
+	}
+	now, err = os.ReadFile(r.exim.Config())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return draft, now, err
 }
 
 // putInForce lets the Makefile move the tested draft over the configuration in

@@ -16,6 +16,20 @@ import (
 // How long to wait for another run.
 const busyDeadline = 2 * time.Minute
 
+// alone does what a run does, with other runs kept away. Where no platform was
+// found there is nothing to do.
+func (r *run) alone(ctx context.Context, found bool, do func(*run, context.Context) error) error {
+	if !found {
+		r.note("neither Symbiosis nor Sympl is installed here: nothing to do")
+		return nil
+	}
+	if err := r.lock(ctx); err != nil {
+		return err
+	}
+	defer r.unlock()
+	return do(r, ctx)
+}
+
 // lock keeps other runs away and finishes or takes back what a killed one
 // left.
 func (r *run) lock(ctx context.Context) error {

@@ -40,16 +40,7 @@ func Remove(ctx context.Context, opt Options) error {
 			}
 		}
 	}
-	r := newRun(p, opt)
-	if !found {
-		r.note("neither Symbiosis nor Sympl is installed here: nothing to do")
-		return nil
-	}
-	if err := r.lock(ctx); err != nil {
-		return err
-	}
-	defer r.unlock()
-	return r.remove(ctx)
+	return newRun(p, opt).alone(ctx, found, (*run).remove)
 }
 
 func (r *run) planRemoval(ctx context.Context) ([]Change, error) {
@@ -165,12 +156,8 @@ func (r *run) rebuild(ctx context.Context, t *transaction) error {
 	if err := r.exim.BuildDraft(ctx); err != nil {
 		return fmt.Errorf("%w (%w). %s stays in force; our rules in it have no effect once the package is gone", ErrNotRebuilt, err, r.exim.Config())
 	}
-	draft, err := os.ReadFile(r.exim.Draft())
+	draft, now, err := r.built()
 	if err != nil {
-		return err
-	}
-	now, err := os.ReadFile(r.exim.Config())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if bytes.Equal(draft, now) {

@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+
+	"symbiosis-connect-acl/internal/words"
 )
 
 // The lines are a choice from the recorded corpus: every way to forge a line with
@@ -33,22 +35,9 @@ type Line struct {
 func (l Line) String() string {
 	const most = 400
 	if len(l.Text) > most {
-		return Printable(l.Text[:most]) + "..."
+		return words.Printable(l.Text[:most]) + "..."
 	}
-	return Printable(l.Text)
-}
-
-// Printable gives a text of somebody else's as a terminal may show it.
-func Printable(s string) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		if c < ' ' || c >= 0x7f {
-			fmt.Fprintf(&b, "\\x%02x", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
+	return words.Printable(l.Text)
 }
 
 // Lines gives the recorded attacks, the shortest line first.

@@ -13,6 +13,7 @@ import (
 
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/safepath"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // Limit is how long Live may take. A pattern is the administrator's, and may be
@@ -60,9 +61,9 @@ func (v Verdict) String() string {
 	case Frames:
 		return fmt.Sprintf("this pattern can be used to block others: it takes %s from a line that %s has caused: %s", v.Taken, v.Attack.Peer, v.Attack)
 	case NotTried:
-		return "could not be tried: " + Printable(v.Reason)
+		return "could not be tried: " + words.Printable(v.Reason)
 	case Unfinished:
-		return "not finished: " + Printable(v.Reason)
+		return "not finished: " + words.Printable(v.Reason)
 	}
 	return "takes no wrong address from any attack"
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/dnsbl"
 )
@@ -121,7 +122,7 @@ func ask(ctx context.Context, a netip.Addr, lists []dnsbl.List, o dnsbl.Options)
 // progress draws a bar on standard error when that is a terminal, until the
 // function that it returns is called.
 func progress(done *atomic.Int64, total int) (finished func()) {
-	columns, ok := terminal(os.Stderr)
+	columns, ok := command.Terminal(os.Stderr)
 	if !ok || total == 0 {
 		return func() {}
 	}
