@@ -3,8 +3,8 @@
 SHELL=/bin/sh
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
-# What the firewall has counted goes to hosts.db, which Exim asks. When nothing
-# has changed it reads 100 bytes.
+# Bring what the firewall has counted to hosts.db, which Exim asks. When nothing
+# has changed, this reads 100 bytes.
 * * * * *   root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db sync
-# Daily care of both databases: old rows out, a check, a copy of hosts.db.
+# Each night: delete old rows from both databases, check both, copy hosts.db.
 43 4 * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db maintain

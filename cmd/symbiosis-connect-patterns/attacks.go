@@ -9,6 +9,7 @@ import (
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/patterns/attacks"
+	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/words"
 )
 
@@ -41,11 +42,11 @@ func testAttacks(c *cli.Context) error {
 	if c.NArg() == 0 {
 		target, from, err := files(c)
 		if err != nil {
-			return fmt.Errorf("%w; or name a pattern file", err)
+			return remedy.Add(err, "run it on the server, or name a pattern file")
 		}
 		ours, err := os.ReadFile(from)
 		if err != nil {
-			return fmt.Errorf("our patterns are not there: %w; install the package again", err)
+			return remedy.Add(fmt.Errorf("our patterns are not there: %w", err), "install the package again")
 		}
 		all = attacks.Live(c.Context, target, ours)
 	}

@@ -13,6 +13,7 @@ import (
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/patterns/attacks"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/safepath"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -60,7 +61,7 @@ func install(c *cli.Context) error {
 	}
 	ours, err := os.ReadFile(from)
 	if err != nil {
-		return fmt.Errorf("our patterns are not there: %w; install the package again", err)
+		return remedy.Add(fmt.Errorf("our patterns are not there: %w", err), "install the package again")
 	}
 	existing, err := read(target)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/safepath"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -75,7 +76,7 @@ func test(c *cli.Context) error {
 	if len(names) == 0 {
 		p, err := platform.Find(c.String("root"))
 		if err != nil {
-			return fmt.Errorf("%w; or name a pattern file", err)
+			return remedy.Add(err, "run it on the server, or name a pattern file")
 		}
 		names = []string{p.PatternFile()}
 	}

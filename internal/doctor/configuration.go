@@ -24,7 +24,7 @@ func (d *doctor) configuration() bool {
 		d.ok("platform", "%s, Exim %s", name, version)
 	}
 	if _, err := os.Stat(d.JournalDir()); !errors.Is(err, fs.ErrNotExist) {
-		d.warn("setup", d.apply(), "a run of the setup tool did not come to its end, or is at work now")
+		d.warn("setup", d.apply(), "a run of the setup tool was interrupted, or is in progress")
 	}
 	if d.macros, err = d.exim.Macros(d.ctx, d.exim.Config()); err != nil {
 		d.fail("configuration", "mend what is named and "+d.build(), "Exim does not take %s: %v", d.exim.Config(), err)

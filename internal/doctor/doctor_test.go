@@ -289,7 +289,7 @@ func TestCheck(t *testing.T) {
 			must(t, os.Remove(r.Path("usr/share/symbiosis-connect-acl/marker.conf")))
 		}},
 		{"a configuration that is none", "configuration", FAIL, "does not take", func(t *testing.T) { r.Write("etc/exim4/exim4.conf", "nonsense = 1\n", 0o644) }},
-		{"an interrupted run", "setup", WARN, "did not come to its end", func(t *testing.T) { must(t, os.MkdirAll(r.Path("var/lib/symbiosis-connect-acl/journal"), 0o700)) }},
+		{"an interrupted run", "setup", WARN, "was interrupted", func(t *testing.T) { must(t, os.MkdirAll(r.Path("var/lib/symbiosis-connect-acl/journal"), 0o700)) }},
 		{"no database", "database", WARN, "does not exist", func(t *testing.T) { must(t, os.Remove(db)) }},
 		{"no database at all", "database", FAIL, "the last good history holds", func(t *testing.T) { must(t, os.WriteFile(db, []byte(strings.Repeat("nonsense", 1000)), 0o644)) }},
 		{"a database in WAL mode", "database", FAIL, "set it back with", func(t *testing.T) { sh(t, "sqlite3", db, "PRAGMA journal_mode=WAL") }},

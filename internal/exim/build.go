@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"symbiosis-connect-acl/internal/remedy"
 )
 
 // Snippets lists the snippets that the Makefile joins, as absolute paths, in
@@ -58,7 +60,7 @@ func (x Installation) Join(over map[string][]byte) ([]byte, error) {
 
 // ErrNoMake says that the make program, which builds the configuration, is not
 // installed.
-var ErrNoMake = errors.New("make is not installed: apt-get install make")
+var ErrNoMake = remedy.Add(errors.New("make is not installed"), "run: apt-get install make")
 
 func (x Installation) make(ctx context.Context, limit time.Duration, args ...string) error {
 	program, err := x.program(ErrNoMake, "/usr/bin/make", "/bin/make")
@@ -142,7 +144,7 @@ func (x Installation) complete() error {
 		}
 		i := bytes.Index(rest, data)
 		if i < 0 || i > 200 {
-			return fmt.Errorf("make did not write all of %s into %s: is the disk full?", p, x.Draft())
+			return remedy.Add(fmt.Errorf("make did not write all of %s into %s", p, x.Draft()), "see whether the disk is full")
 		}
 		rest = rest[i+len(data):]
 	}

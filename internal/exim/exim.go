@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/remedy"
 )
 
 // An Installation is the Exim of one hosting system. Programs run inside the
@@ -49,7 +50,7 @@ func (x Installation) Inside(path string) string {
 }
 
 // ErrNoExim says that there is no Exim to ask.
-var ErrNoExim = errors.New("/usr/sbin/exim4 is not installed: apt-get install exim4-daemon-heavy")
+var ErrNoExim = remedy.Add(errors.New("/usr/sbin/exim4 is not installed"), "run: apt-get install exim4-daemon-heavy")
 
 func (x Installation) program(missing error, candidates ...string) (string, error) {
 	for _, c := range candidates {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/tests/lab"
 )
 
@@ -262,8 +263,8 @@ func TestDraftCutShort(t *testing.T) {
 		t.Fatalf("the case does not show what it should: %s", out)
 	}
 	err := x.BuildDraft(context.Background())
-	if err == nil || !strings.Contains(err.Error(), "10-acl-check-connect/90-default") || !strings.Contains(err.Error(), "is the disk full?") {
-		t.Errorf("%v; want an error that names the snippet", err)
+	if err == nil || !strings.Contains(err.Error(), "10-acl-check-connect/90-default") || !strings.Contains(remedy.Of(err), "disk is full") {
+		t.Errorf("%v; want an error that names the snippet, and what to look at", err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"symbiosis-connect-acl/internal/atomicfile"
 	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/remedy"
 )
 
 // How long the databases may keep us. Cron goes on when this was too short.
@@ -34,7 +35,7 @@ func Plan(ctx context.Context, opt Options) ([]Change, error) {
 	}
 	r := newRun(p, opt)
 	if _, _, unfinished, _ := journal(r.JournalDir()); unfinished {
-		return nil, fmt.Errorf("an earlier run did not come to its end, and the next one will take back what it had changed first: run %s apply or %s remove", r.program(), r.program())
+		return nil, remedy.Add(errors.New("an earlier run was interrupted, and the next one will undo its changes first"), "run: %s apply, or %s remove", r.program(), r.program())
 	}
 	pl, err := r.plan(ctx)
 	return pl.changes, err
@@ -47,7 +48,7 @@ func (r *run) plan(ctx context.Context) (plan, error) {
 	}
 	if _, err := os.Stat(r.marker()); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return pl, fmt.Errorf("this is a %s server, and %s is not there: install the package %s", r.Name, r.marker(), r.Package)
+			return pl, remedy.Add(fmt.Errorf("this is a %s server, and %s is not there", r.Name, r.marker()), "run: apt-get install %s", r.Package)
 		}
 		return pl, err
 	}
@@ -75,7 +76,8 @@ func (r *run) apply(ctx context.Context) (err error) {
 		if err := r.exim.BuildDraft(ctx); err != nil {
 			var ce *exim.ConfigError
 			if errors.As(err, &ce) {
-				return fmt.Errorf("the configuration does not build, and did not before this tool changed anything: %w. Mend that snippet, or give it a name with a dot to leave it out, then run: %s apply", err, r.program())
+				return remedy.Add(fmt.Errorf("the configuration does not build, and did not before this tool changed anything: %w", err),
+					"mend that snippet, or give it a name with a dot to leave it out, then run: %s apply", r.program())
 			}
 			return err
 		}
@@ -102,7 +104,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 		if e := r.undo(ctx, t.entries); e != nil {
 			err = fmt.Errorf("%w; and not everything could be put back: %w", err, e)
 		} else if r.down {
-			err = fmt.Errorf("%w. Every file is as it was, but Exim does not serve with them either: remove the cause, then run: service exim4 restart", err)
+			err = remedy.Add(fmt.Errorf("%w. Every file is as it was, but Exim does not serve with them either", err), "remove the cause, then run: service exim4 restart")
 		} else {
 			err = fmt.Errorf("%w. Every file is as it was, and Exim runs as before", err)
 		}
@@ -114,7 +116,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 		return err
 	}
 	if err := r.exim.BuildDraft(ctx); err != nil {
-		return r.hint(err)
+		return r.remedied(err)
 	}
 	if err := r.overridden(ctx); err != nil {
 		return err
@@ -150,24 +152,24 @@ func (r *run) apply(ctx context.Context) (err error) {
 	return nil
 }
 
-// hint adds the remedy to a configuration error.
-func (r *run) hint(err error) error {
+// remedied adds the remedy to a configuration error.
+func (r *run) remedied(err error) error {
 	var ce *exim.ConfigError
 	if !errors.As(err, &ce) {
 		return err
 	}
 	if name, ok := strings.CutSuffix(ce.Message, " option set for the second time"); ok {
 		name = strings.Trim(name, `"`)
-		where, remedy := r.setIn(name), "leave one of them out"
+		where, what := r.setIn(name), "leave one of them out"
 		if ours := filepath.Join(r.SnippetDir, quitSnippet); slices.Contains(where, ours) {
-			remedy = "do as the comment in " + ours + " says"
+			what = "do as the comment in " + ours + " says"
 		}
 		if len(where) > 1 {
-			return fmt.Errorf("%w. It stands in %s: %s, then run: %s apply", err, strings.Join(where, " and in "), remedy, r.program())
+			return remedy.Add(fmt.Errorf("%w. It stands in %s", err, strings.Join(where, " and in ")), "%s, then run: %s apply", what, r.program())
 		}
 		return fmt.Errorf("%w. %s", err, unseen(name))
 	}
-	return fmt.Errorf("%w. Mend that snippet, then run: %s apply", err, r.program())
+	return remedy.Add(err, "mend that snippet, then run: %s apply", r.program())
 }
 
 // setIn lists the snippets that set a main option.
@@ -226,7 +228,7 @@ func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) erro
 	}
 	if now, e := os.ReadFile(r.exim.Config()); e != nil || !bytes.Equal(now, draft) {
 		if err == nil {
-			err = fmt.Errorf("make did not put %s in force as it was tested: was a snippet changed at the same moment?", r.exim.Config())
+			err = remedy.Add(fmt.Errorf("make did not put %s in force as it was tested", r.exim.Config()), "if a snippet was changed at the same moment, try again")
 		}
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"symbiosis-connect-acl/internal/atomicfile"
+	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/safepath"
 )
 
@@ -359,7 +360,7 @@ func journal(dir string) (entries []entry, committed, found bool, err error) {
 			return entries, committed, true, nil
 		}
 		if err != nil {
-			return nil, false, true, fmt.Errorf("%s is damaged (%w): put what it names right by hand, move %s away, and run this again", filepath.Join(dir, openLog), err, dir)
+			return nil, false, true, remedy.Add(fmt.Errorf("%s is damaged (%w)", filepath.Join(dir, openLog), err), "put what it names right by hand, move %s away, and run this again", dir)
 		}
 		entries = append(entries, e)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/internal/remedy"
 )
 
 // How long to wait for another run.
@@ -86,7 +87,7 @@ func (r *run) flock(ctx context.Context, fd int) error {
 			return err
 		}
 		if !said {
-			r.note("another run is at work: waiting for its end")
+			r.note("another run is in progress: waiting for its end")
 		}
 		select {
 		case <-ctx.Done():
@@ -124,7 +125,7 @@ func (r *run) recover(ctx context.Context) error {
 		return finish(r.JournalDir(), entries)
 	}
 	if len(entries) > 0 {
-		r.note("an earlier run did not come to its end: taking back what it had changed")
+		r.note("an earlier run was interrupted: undoing its changes")
 	}
 	return r.undo(ctx, entries)
 }
@@ -164,7 +165,7 @@ func (r *run) undo(ctx context.Context, entries []entry) error {
 		return nil
 	}
 	if err := undo(r.JournalDir(), entries, r.faults, action, reconcile); err != nil {
-		return fmt.Errorf("%w; the journal is kept in %s, run this again when the cause is gone", err, r.JournalDir())
+		return remedy.Add(fmt.Errorf("%w; the journal is kept in %s", err, r.JournalDir()), "remove the cause, then run this again")
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/settings"
 )
 
@@ -34,7 +35,7 @@ var (
 	// Exim failed.
 	ErrNotRestarted = errors.New("Exim could not be restarted")
 	// ErrBusy says that another run is at work.
-	ErrBusy = errors.New("another run of this tool is at work: wait for its end and try again")
+	ErrBusy = remedy.Add(errors.New("another run is in progress"), "wait for its end and try again")
 )
 
 // Names in the tree of snippets. The first is written and removed by this

@@ -18,6 +18,7 @@ import (
 	"symbiosis-connect-acl/internal/door"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/tests/lab"
 )
@@ -480,13 +481,13 @@ func TestFaults(t *testing.T) {
 		}, "turns away a host that did nothing.*550 closed"},
 		"no make": {func(t *testing.T, r *lab.Root) {
 			must(t, os.Remove(r.Path("usr/bin/make")))
-		}, "make is not installed"},
+		}, "make is not installed.*run: apt-get install make$"},
 		"no Exim": {func(t *testing.T, r *lab.Root) {
 			must(t, os.Remove(r.Path("usr/sbin/exim4")))
 		}, "exim4 is not installed"},
 		"our package is not there": {func(t *testing.T, r *lab.Root) {
 			must(t, os.Remove(r.Path("usr/share/symbiosis-connect-acl/marker.conf")))
-		}, "install the package symbiosis-connect-acl"},
+		}, "is not there\nrun: apt-get install symbiosis-connect-acl$"},
 		"a bad setting": {func(t *testing.T, r *lab.Root) {
 			r.Write("etc/default/symbiosis-connect-acl", "\nCONNECT_ACL_PATTERNS=maybe\n", 0o644)
 		}, "symbiosis-connect-acl:2: CONNECT_ACL_PATTERNS=maybe: write yes or no"},
@@ -513,7 +514,7 @@ func TestFaults(t *testing.T) {
 			before := snapshot(t, r, true)
 			opt, out := options(t, r)
 			err := Apply(ctx, opt)
-			if err == nil || !regexp.MustCompile("(?s)"+c.want).MatchString(err.Error()) {
+			if err == nil || !regexp.MustCompile("(?s)"+c.want).MatchString(err.Error()+"\n"+remedy.Of(err)) {
 				t.Fatalf("%v; want %q\n%s", err, c.want, out)
 			}
 			same(t, "after the failure", before, snapshot(t, r, true))
@@ -556,7 +557,7 @@ func TestFullDisk(t *testing.T) {
 			continue
 		}
 		failed++
-		if text := strings.ToLower(err.Error()); !strings.Contains(text, "no space left") && !strings.Contains(text, "is the disk full?") {
+		if text := strings.ToLower(err.Error()); !strings.Contains(text, "no space left") && !strings.Contains(remedy.Of(err), "disk is full") {
 			t.Errorf("%d blocks free: %v", free, err)
 		}
 		same(t, fmt.Sprintf("%d blocks free", free), before, snapshot(t, r, true))

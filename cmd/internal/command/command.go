@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/words"
 )
 
@@ -69,14 +70,18 @@ func New(own, usage string, commands ...*cli.Command) *cli.App {
 }
 
 // Report writes an error to standard error, in one line with the command's name
-// before it, and gives the exit code: that of an error from cli.Exit, 1 for any
-// other, 0 for none.
+// before it, or in two when it has a remedy: what went wrong, and what to do. It
+// gives the exit code: that of an error from cli.Exit, 1 for any other, 0 for
+// none.
 func Report(own string, err error) int {
 	if err == nil {
 		return 0
 	}
-	if text := err.Error(); text != "" {
-		fmt.Fprintln(os.Stderr, Name(own)+": "+shown(text))
+	name, text := Name(own), shown(err.Error())
+	if what := remedy.Of(err); what != "" {
+		fmt.Fprintf(os.Stderr, "%s: error: %s\n%s: hint: %s\n", name, text, name, shown(what))
+	} else if text != "" {
+		fmt.Fprintf(os.Stderr, "%s: %s\n", name, text)
 	}
 	var exit cli.ExitCoder
 	if errors.As(err, &exit) {
