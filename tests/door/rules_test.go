@@ -558,3 +558,14 @@ func TestUsersListsDoNotSpareOthers(t *testing.T) {
 		d.expect(t, homeUser, 587, "220", "")
 	}, "CHECK_SUBMISSION_IP_DNSBLS == "+zen+"=127.0.0.[2;3;9]")
 }
+
+// A clock that is set back while a stranger waits for his greeting does not
+// make him wait for as long as it was wrong.
+func TestClockSetBack(t *testing.T) {
+	d := open(t, lab.DefaultSuite)
+	d.Root.Write("etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/16-clock",
+		"  warn  set acl_c_connect_begin = ${eval10:$acl_c_connect_begin + 3600000000}\n", 0o644)
+	d.with(t, func() {
+		d.expect(t, innocent4, 25, "220", "")
+	}, "CONNECT_STATE_GREETING == enforce")
+}
