@@ -166,10 +166,11 @@ func (e *examiner) dnsbls() Rule {
 		return r
 	}
 	setting := map[int]string{}
+	var remembers [len(Ports)]bool
 	for i, a := range e.ask(askLimit, e.onPorts(rules.PortsDNSBLs)...) {
 		switch a.text {
 		case "yes":
-			setting[i] = e.value(rules.ConnectLists)
+			setting[i], remembers[i] = e.value(rules.ConnectLists), true
 		case "no":
 			setting[i] = e.value(rules.SubmissionLists)
 		}
@@ -181,11 +182,11 @@ func (e *examiner) dnsbls() Rule {
 		if lists == "" || i > 0 && lists == strings.TrimSpace(setting[0]) || i > 1 && lists == strings.TrimSpace(setting[1]) {
 			continue
 		}
-		var on [len(Ports)]bool
+		var on, spares [len(Ports)]bool
 		round := Round{Lists: []List{}}
 		for j, port := range Ports {
 			if strings.TrimSpace(setting[j]) == lists {
-				on[j] = true
+				on[j], spares[j] = true, remembers[j]
 				round.Ports = append(round.Ports, port)
 			}
 		}
@@ -200,11 +201,12 @@ func (e *examiner) dnsbls() Rule {
 		default:
 			verdict = e.round(&round, lists)
 		}
-		passed := within(e.row.ListsPassed, time.Duration(seconds(e.value(rules.DNSBLMemory)))*time.Second)
+		r.set(on, verdict)
+		passed := any3(spares) && within(e.row.ListsPassed, time.Duration(seconds(e.value(rules.DNSBLMemory)))*time.Second)
 		if passed {
 			verdict = Pass
+			r.set(spares, verdict)
 		}
-		r.set(on, verdict)
 		r.DNSBL = append(r.DNSBL, round)
 		e.tellRound(&r, round, verdict)
 		if passed {

@@ -968,7 +968,7 @@ func TestOwnCommandACL(t *testing.T) {
 	before := snapshot(t, r, true)
 	opt, _ := options(t, r)
 	err := Apply(context.Background(), opt)
-	if err == nil || !strings.Contains(err.Error(), "00-main/35-mine") || !strings.Contains(err.Error(), "do as the comment in "+r.Snippet(quitSnippet)) {
+	if err == nil || !strings.Contains(err.Error(), "00-main/35-mine") || !strings.Contains(remedy.Of(err), "do as the comment in "+r.Snippet(quitSnippet)) {
 		t.Errorf("%v; want both snippets and the remedy", err)
 	}
 	same(t, "after the failure", before, snapshot(t, r, true))

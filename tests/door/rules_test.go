@@ -555,3 +555,30 @@ func TestOrdinaryMail(t *testing.T) {
 		}, "CONNECT_STATE_GREETING == enforce", "CONNECT_STATE_RATELIMIT == enforce", "CONNECT_STATE_REVERSE == enforce")
 	})
 }
+
+// The lists for users leave out what port 25 is asked about: to have passed
+// them does not spare a host the others.
+func TestUsersListsDoNotSpareOthers(t *testing.T) {
+	d := open(t, lab.DefaultSuite)
+	d.with(t, func() {
+		c := d.Connect(homeUser, 587)
+		if got := c.Cmd("EHLO client.example"); lab.Code(got) != "250" {
+			t.Errorf("EHLO on 587: %q", got)
+		}
+		c.Quit()
+		d.settled()
+		d.expect(t, homeUser, 25, "550", homeUser+" is blacklisted at "+zen)
+		d.expect(t, homeUser, 587, "220", "")
+	}, "CHECK_SUBMISSION_IP_DNSBLS == "+zen+"=127.0.0.[2;3;9]")
+}
+
+// A clock that is set back while a stranger waits for his greeting does not
+// make him wait for as long as it was wrong.
+func TestClockSetBack(t *testing.T) {
+	d := open(t, lab.DefaultSuite)
+	d.Root.Write("etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/16-clock",
+		"  warn  set acl_c_connect_begin = ${eval10:$acl_c_connect_begin + 3600000000}\n", 0o644)
+	d.with(t, func() {
+		d.expect(t, innocent4, 25, "220", "")
+	}, "CONNECT_STATE_GREETING == enforce")
+}

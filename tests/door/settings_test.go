@@ -279,3 +279,42 @@ func TestOwnACLForVRFY(t *testing.T) {
 		}
 	})
 }
+
+// strict_acl_vars makes an error, which is a 451, of every variable that is
+// read before it was set. Known hosts meet the rules at HELO and AUTH without
+// having met most of those at the connection.
+func TestStrictVariables(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		d.Root.Write("etc/exim4/symbiosis.d/00-main/70-strict", "strict_acl_vars = true\n", 0o644)
+		d.Root.Write("etc/exim4/whitelist_connect_hosts", "9.9.9.10\n", 0o644)
+		d.with(t, func() {
+			mark := len(d.Log())
+			for _, host := range []string{innocent4, innocent6, "9.9.9.10", "10.1.2.3"} {
+				for range 2 {
+					c := d.Connect(host, 25)
+					for _, cmd := range []string{"EHLO mx.innocent.example", "MAIL FROM:<friend@innocent.example>", "RCPT TO:<user@example.org>", "DATA", "Subject: hello\r\n\r\nhello\r\n."} {
+						if got := c.Cmd("%s", cmd); got == "" || got[0] > '3' {
+							t.Errorf("%s: %s: %q", host, cmd, got)
+						}
+					}
+					c.Quit()
+				}
+				if got := d.login(host); lab.Code(got) != "235" {
+					t.Errorf("%s: a login: %q", host, got)
+				}
+			}
+			for i, want := range []string{"535", "535", "454"} {
+				c := d.encrypted("5.5.5.5")
+				got := c.AuthPlain("user@example.org", "wrong")
+				c.Quit()
+				d.settled()
+				if lab.Code(got) != want {
+					t.Errorf("guess %d: %q; want %s", i+1, got, want)
+				}
+			}
+			if l := d.Log()[mark:]; strings.Contains(l, "strict_acl_vars") || strings.Contains(l, "skipped") {
+				t.Errorf("the log:\n%s", l)
+			}
+		}, "CONNECT_STATE_GREETING == enforce", "CONNECT_GREETING_DELAY == 1", "CONNECT_STATE_RATELIMIT == enforce", "CONNECT_AUTH_FAILURES == 2")
+	})
+}

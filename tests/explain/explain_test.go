@@ -299,6 +299,13 @@ func TestRates(t *testing.T) {
 		}
 		d.with(func() { d.agree(t, listed4) }, "CONNECT_DNSBL_MEMORY == 20m")
 		d.with(func() { d.agree(t, listed4) }, "CONNECT_DNSBL_MEMORY == soon")
+		// On the users' ports he is asked about, whatever he passed on port 25.
+		d.with(func() {
+			d.agree(t, listed4)
+			if got := refused(d.explain(t, listed4)); got != "465 587" {
+				t.Errorf("with lists on the users' ports too he is refused on %q; want 465 587", got)
+			}
+		}, "CHECK_SUBMISSION_IP_DNSBLS == CHECK_CONNECT_IP_DNSBLS")
 
 		// Failed logins: what explain says before each try is what the try meets.
 		for i := 1; i <= 12; i++ {
