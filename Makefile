@@ -35,7 +35,8 @@ CROSS_amd64 := x86_64-linux-gnu-
 CROSS_arm64 := aarch64-linux-gnu-
 CROSS   := $(if $(filter-out $(HOSTARCH),$(ARCH)),$(CROSS_$(ARCH)))
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# What builds and checks, without being part of the product, is in tools/go.mod.
+TOOL := go -C tools build -o ../build/
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 DEPS_BUILD       := gcc libc6-dev
@@ -43,7 +44,7 @@ DEPS_BUILD_amd64 := gcc-x86-64-linux-gnu libc6-dev-amd64-cross
 DEPS_BUILD_arm64 := gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 DEPS_TEST        := $(DEPS_BUILD) $(DEPS_BUILD_arm64) qemu-user-static \
 	ca-certificates cron exim4-daemon-heavy faketime iproute2 lintian man-db mmdebstrap mount piuparts \
-	python3 rbldnsd ruby ruby-sqlite3 sqlite3 strace swaks valgrind
+	python3 rbldnsd ruby ruby-sqlite3 sqlite3 strace swaks
 DEPS_DEMO        := $(DEPS_BUILD) ca-certificates iproute2 mmdebstrap mount sqlite3
 DEPS_BENCH       := $(DEPS_TEST) fail2ban time
 
@@ -83,7 +84,7 @@ deb: deps-build ## the Symbiosis package in dist/, Sympl's in dist/sympl/; ARCH=
 
 .PHONY: deb-unlocked
 deb-unlocked: build manual
-	@go build -o build/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm
+	@$(TOOL) github.com/goreleaser/nfpm/v2/cmd/nfpm
 	@for pair in symbiosis:sympl sympl:symbiosis; do \
 		platform=$${pair%:*} other=$${pair#*:} stage=build/stage-$(ARCH)-$${pair%:*}; \
 		debian/stage $$platform build/$(ARCH) build/manual $$stage; \
@@ -93,8 +94,7 @@ deb-unlocked: build manual
 		mkdir -p $$out && rm -f $$out/*.deb && mv build/package.deb $$out/$${platform}-connect-acl_$(VERSION)_$(ARCH).deb; done
 
 .PHONY: test
-test: deps-test deb ## vet and every test
-	go vet ./...
+test: deps-test deb ## every test
 	CONNECT_ACL_LAB=require CONNECT_ACL_DIST=$(CURDIR)/dist go test -timeout 60m ./...
 
 .PHONY: test-long
@@ -110,19 +110,21 @@ bench: deps-bench deb ## every benchmark, or one: make bench BENCH=name
 	go run ./tests/bench $(BENCH)
 
 .PHONY: load
-load: deps-test deb ## maintenance of ten million rows under load
+load: deps-test deb ## the firewall, Exim and sync at work on ten million rows
 	CONNECT_ACL_LAB=require CONNECT_ACL_DIST=$(CURDIR)/dist CONNECT_ACL_LOAD_ROWS=10000000 go test -count=1 -timeout 30m -v ./tests/load
 
 .PHONY: corpus
 corpus: deps-test ## the log corpus, recorded again from real Exims
 	go run ./tests/corpus/record -o tests/corpus/corpus.tsv
-	go test ./tests/corpus -run 'PatternFile|Table' -update
+	go generate ./internal/patterns/attacks
+	go test ./tests/corpus -run Table -update
 
 .PHONY: lint
-lint: ## gofmt, vet, staticcheck
+lint: deps-build ## gofmt, vet, staticcheck
 	@unformatted=$$(gofmt -l cmd internal tests); [ -z "$$unformatted" ] || { echo "gofmt these: $$unformatted"; exit 1; }
 	go vet ./...
-	go run $(STATICCHECK) ./...
+	@$(TOOL) honnef.co/go/tools/cmd/staticcheck
+	build/staticcheck ./...
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what is linked in

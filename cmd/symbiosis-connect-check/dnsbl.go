@@ -50,7 +50,7 @@ wrong; the verdict is pass then too.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "lists", Usage: "the `LISTS` to ask; empty for none"},
 			&cli.IntFlag{Name: "threshold", Value: dnsbl.DefaultThreshold, Usage: "deny from this `SCORE` on"},
-			&cli.DurationFlag{Name: "timeout", Value: dnsbl.DefaultTimeout, Usage: "deadline for all lists together"},
+			&cli.DurationFlag{Name: "timeout", Value: dnsbl.DefaultTimeout, Usage: "the longest `TIME` to wait for all lists together"},
 			&cli.StringSliceFlag{Name: "server", Usage: "ask the resolver at `HOST[:PORT]` instead of the system's; may be repeated"},
 			&cli.StringFlag{Name: "resolv-conf", Value: dnsbl.DefaultResolvConf, Usage: "`FILE` that names the system's resolvers"},
 			&cli.BoolFlag{Name: "verbose", Usage: "say on standard error, not to syslog, what went wrong"},

@@ -71,17 +71,23 @@ func startDNSBL(t *testing.T) string {
 	return pc.LocalAddr().String()
 }
 
-// runApp runs the subcommand inside the test.
+// runDNSBLApp runs dnsbl inside the test.
+func runDNSBLApp(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	return runApp(t, append([]string{"dnsbl"}, args...)...)
+}
+
+// runApp runs a subcommand that Exim calls inside the test.
 func runApp(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	app := &cli.App{
-		Commands:       []*cli.Command{dnsblCommand()},
+		Commands:       []*cli.Command{dnsblCommand(), hostCommand()},
 		Writer:         &out,
 		ErrWriter:      &errs,
 		ExitErrHandler: func(*cli.Context, error) {},
 	}
-	err := app.Run(append([]string{"symbiosis-connect-check", "dnsbl"}, args...))
+	err := app.Run(append([]string{"symbiosis-connect-check"}, args...))
 	var exit cli.ExitCoder
 	switch {
 	case errors.As(err, &exit):
@@ -135,7 +141,7 @@ func TestDNSBLVerdicts(t *testing.T) {
 		if !strings.Contains(tt.args, "--server") && !strings.Contains(tt.args, "--resolv-conf") {
 			args = append([]string{"--server", server}, args...)
 		}
-		stdout, stderr, code := runApp(t, args...)
+		stdout, stderr, code := runDNSBLApp(t, args...)
 		if stdout != tt.want+"\n" || code != tt.code {
 			t.Errorf("%s\ngot  %d %s\nwant %d %s", tt.args, code, stdout, tt.code, tt.want)
 		}
@@ -144,7 +150,7 @@ func TestDNSBLVerdicts(t *testing.T) {
 		}
 		// With --verbose the line is the same, and the reason is told, unless
 		// the options could not be read, and so neither could --verbose.
-		verbose, stderr, code := runApp(t, append([]string{"--verbose"}, args...)...)
+		verbose, stderr, code := runDNSBLApp(t, append([]string{"--verbose"}, args...)...)
 		if verbose != stdout || code != tt.code {
 			t.Errorf("%s: with --verbose %d %s", tt.args, code, verbose)
 		}

@@ -3,16 +3,15 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/explain"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // exitRefused says that explain did its work and some port refuses the host.
@@ -97,8 +96,8 @@ func runExplain(c *cli.Context) error {
 	if asJSON {
 		err = command.WriteJSON(c.App.Writer, report)
 	} else {
-		color := c.App.Writer == io.Writer(os.Stdout) && term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-		_, err = io.WriteString(c.App.Writer, reportText(report, color))
+		coloured := command.Coloured(c.App.Writer)
+		_, err = io.WriteString(c.App.Writer, reportText(report, coloured))
 	}
 	switch {
 	case err != nil:
@@ -122,7 +121,7 @@ const (
 
 // reportText writes a report for people. Texts that others have written (a
 // list's, a reverse name, a line of a file) go without control characters.
-func reportText(r *explain.Report, color bool) string {
+func reportText(r *explain.Report, coloured bool) string {
 	var b strings.Builder
 	head := r.Address
 	if r.Key != r.Address {
@@ -133,9 +132,9 @@ func reportText(r *explain.Report, color bool) string {
 		how := o.How
 		switch {
 		case !o.LetIn:
-			how = paint(how, "31", color)
+			how = command.Red.Paint(how, coloured)
 		case r.Complete:
-			how = paint(how, "32", color)
+			how = command.Green.Paint(how, coloured)
 		}
 		fmt.Fprintf(&b, "  port %-4d %s\n", o.Port, how)
 	}
@@ -152,19 +151,19 @@ func reportText(r *explain.Report, color bool) string {
 		}
 		fmt.Fprintf(&b, "%-*s", ruleColumn, name)
 		for _, f := range rule.Findings {
-			text, code := string(f.Verdict), ""
+			text, colour := string(f.Verdict), command.Colour("")
 			switch {
 			case !f.Reached && f.Verdict != explain.Off:
-				text, code = "("+text+")", "2"
+				text, colour = "("+text+")", command.Faint
 			case f.Verdict.Refuses():
-				code = "31"
+				colour = command.Red
 			case f.Verdict == explain.Accept:
-				code = "32"
+				colour = command.Green
 			case strings.HasPrefix(text, "would") || f.Verdict == explain.Skipped || f.Verdict == explain.Unknown:
-				code = "33"
+				colour = command.Yellow
 			}
 			pad := strings.Repeat(" ", max(0, verdictColumn-len(text)))
-			b.WriteString(" " + paint(text, code, color) + pad)
+			b.WriteString(" " + colour.Paint(text, coloured) + pad)
 		}
 		trimEnd(&b)
 		for _, e := range rule.Evidence {
@@ -180,7 +179,7 @@ func reportText(r *explain.Report, color bool) string {
 	if len(r.Commands) > 0 {
 		b.WriteString("\nTo let it in:\n")
 		for _, c := range r.Commands {
-			b.WriteString("    " + plain(c) + "\n")
+			b.WriteString("    " + words.Printable(c) + "\n")
 		}
 	}
 	return b.String()
@@ -193,29 +192,12 @@ func trimEnd(b *strings.Builder) {
 	b.WriteString(s + "\n")
 }
 
-func paint(s, code string, color bool) string {
-	if !color || code == "" {
-		return s
-	}
-	return "\x1b[" + code + "m" + s + "\x1b[0m"
-}
-
-// plain takes out what a terminal would obey.
-func plain(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c >= 0x7f && c < 0xa0 {
-			return '?'
-		}
-		return c
-	}, s)
-}
-
 // wrap breaks a text between words; a word that is too long stays whole, so
 // that it can be copied.
 func wrap(b *strings.Builder, s, first, next string) {
 	line, width := first, len([]rune(first))
 	empty := true
-	for _, word := range strings.Fields(plain(s)) {
+	for _, word := range strings.Fields(words.Printable(s)) {
 		n := len([]rune(word))
 		if !empty && width+1+n > reportWidth {
 			b.WriteString(line + "\n")

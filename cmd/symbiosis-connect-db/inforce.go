@@ -1,25 +1,62 @@
 package main
 
 import (
-	"slices"
+	"cmp"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/rules"
 )
+
+// defaultThreshold is that of the connect check as it is shipped.
+const defaultThreshold = 10
+
+func thresholdFlag() cli.Flag {
+	return &cli.Int64Flag{Name: "threshold", Value: defaultThreshold,
+		Usage: "the `COUNT` above which the connect check denies a host, if not SYMBIOSIS_INCIDENT_THRESHOLD in Exim's configuration in force"}
+}
+
+// A judge knows what the connect check does with a count.
+type judge struct {
+	threshold int64
+	state     rules.State
+}
+
+// denies tells whether a host with that count is denied: yes or no, and learn
+// or off where it would be if the check were not in that state.
+func (j judge) denies(count int64) string {
+	switch {
+	case count <= j.threshold:
+		return "no"
+	case j.state != rules.Enforce:
+		return string(j.state)
+	}
+	return "yes"
+}
+
+// readSettings takes from Exim's configuration what decides about a host.
+func readSettings(c *cli.Context, p place) judge {
+	settings := map[string]string{"threshold": rules.Threshold}
+	if c.Bool("dnsbl") {
+		settings["lists"], settings["score"] = rules.ConnectLists, rules.DNSBLThreshold
+	}
+	state := inForce(c, p, settings)
+	return judge{threshold: c.Int64("threshold"), state: state}
+}
 
 // inForce gives the flags that were not set the values that the connect check
 // has in Exim's configuration in force, so that what is shown here is what Exim
 // does. Where there is no such configuration, or it does not have the checks,
 // the flags keep the values of the checks as they are shipped. It returns what
 // the history check does with a host that is above the threshold.
-func inForce(c *cli.Context, p place, macroOf map[string]string) state {
+func inForce(c *cli.Context, p place, macroOf map[string]string) rules.State {
 	x := exim.Installation{Platform: p.platform}
 	macros, err := x.Macros(c.Context, x.Config())
 	if err != nil {
-		return enforce
+		return rules.Enforce
 	}
 	for flag, macro := range macroOf {
 		value := strings.TrimSpace(macros[macro])
@@ -34,27 +71,12 @@ func inForce(c *cli.Context, p place, macroOf map[string]string) state {
 		}
 		c.Set(flag, value)
 	}
-	return stateOf(macros["CONNECT_STATE_SUITE"], macros["CONNECT_STATE_HISTORY"])
+	return stateOf(macros[rules.StateSuite], macros[rules.StateHistory])
 }
 
-// A state is what a check does.
-type state string
-
-const (
-	enforce state = "enforce"
-	learn   state = "learn" // it only writes to the log whom it would deny
-	off     state = "off"
-)
-
-// stateOf gives the milder of the suite's state and the check's own. As in the
-// check, a word that is none of these only learns.
-func stateOf(suite, own string) state {
-	all := []state{state(strings.TrimSpace(suite)), state(strings.TrimSpace(own))}
-	switch {
-	case slices.Contains(all, off):
-		return off
-	case slices.ContainsFunc(all, func(s state) bool { return s != enforce && s != "" }):
-		return learn
-	}
-	return enforce
+// stateOf gives what the history check does. One that is not there does what
+// it does as it is shipped.
+func stateOf(suite, own string) rules.State {
+	const shipped = string(rules.Enforce)
+	return rules.Milder(cmp.Or(strings.TrimSpace(suite), shipped), rules.StateHistory, cmp.Or(strings.TrimSpace(own), shipped))
 }

@@ -1,25 +1,20 @@
-// Command symbiosis-connect-db keeps the firewall's count database small and
-// fast, and shows and changes what is in it.
+// Command symbiosis-connect-db brings the firewall's counts over to the database
+// that Exim asks, keeps both in shape, and shows and changes what is in them.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
-	"symbiosis-connect-acl/internal/platform"
-	"symbiosis-connect-acl/internal/settings"
 )
 
 const own = "symbiosis-connect-db"
@@ -52,8 +47,8 @@ func run(ctx context.Context, args []string) int {
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, blacklist.ErrCorrupt):
-		fmt.Fprintf(os.Stderr, "%s: nothing was changed. \"%s recover\" saves what can be read into a new file and keeps the damaged one.\n",
-			name(), name())
+		fmt.Fprintf(os.Stderr, "%s: hosts are judged by the last good history meanwhile. To save what can be read, between two scans of the firewall:\n  %s\n",
+			name(), blacklist.Recipe("FILE"))
 		return exitCorrupt
 	}
 	return code
@@ -80,27 +75,26 @@ func unlessInterrupted[T any](ctx context.Context, read func() (T, error)) (T, e
 	}
 }
 
-// plural spells a number of things: 1 row, 2 rows.
-func plural[N int | int64](n N, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return fmt.Sprintf("%d %s", n, thing)
-}
-
 func usagef(format string, args ...any) error { return command.Usagef(format, args...) }
 
 func name() string { return command.Name(own) }
 
 func app() *cli.App {
-	a := command.New(own, "maintain and inspect the firewall's count database", append(append(maintenance(), inspection()...), editing()...)...)
-	a.Description = "The database has one row for each time that the firewall's scan met a host in the logs. The connect\n" +
-		"check denies a host by the sum of its counts. Exit status: 0 done, also when another run is at work\n" +
-		"already; 1 it failed; 2 wrong command line; 3 the database is damaged, and nothing was changed."
+	a := command.New(own, "maintain and inspect what is known of hosts",
+		syncCommand(), maintainCommand(), pruneCommand(), checkCommand(),
+		listCommand(), showCommand(), statsCommand(),
+		deleteCommand(), restoreCommand(), addCommand(), exportCommand(), importCommand())
+	a.Description = "The firewall's database has one row for each time that its scan met a host in the logs. hosts.db has one\n" +
+		"row for each host, with the sum of those counts, and what Exim remembers of it; the connect checks ask\n" +
+		"it. Exit status: 0 done, also when another run is at work already; 1 it failed; 2 wrong command line;\n" +
+		"3 the firewall's database is damaged, and it was not changed."
 	for _, c := range a.Commands {
+		c.Flags = append(c.Flags, &cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})
+		if c.Name == "sync" {
+			continue // hosts.db has the history of all the firewalls' databases
+		}
 		c.Flags = append(c.Flags,
-			&cli.StringFlag{Name: "database", Usage: "work on the database in `FILE` instead of the platform's"},
-			&cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})
+			&cli.StringFlag{Name: "database", Usage: "work on the firewall's database in `FILE`, and not on hosts.db"})
 	}
 	return a
 }
@@ -141,64 +135,4 @@ func flagsFirst(a *cli.App, args []string) []string {
 		}
 	}
 	return append(flags, rest...)
-}
-
-// A place is what a command works on.
-type place struct {
-	database string
-	given    bool              // by --database
-	platform platform.Platform // Symbiosis' paths where neither system is installed
-	settings settings.File
-}
-
-var errNoDatabase = errors.New("there is no such database")
-
-// where finds the database. found is false when there is nothing to do: neither
-// system is installed, or its firewall has not made the database yet.
-func where(c *cli.Context) (p place, found bool, err error) {
-	p.database, p.given = c.String("database"), c.IsSet("database")
-	p.platform, err = platform.Find(c.String("root"))
-	if errors.Is(err, platform.ErrNone) {
-		if !p.given {
-			return p, false, err
-		}
-		p.platform = platform.Symbiosis(c.String("root"))
-	} else if err != nil {
-		return p, false, err
-	}
-	if !p.given {
-		p.database = p.platform.Database
-	}
-	if p.settings, err = settings.Read(p.platform.DefaultsFile); err != nil {
-		return p, false, err
-	}
-	if _, err := os.Stat(p.database); errors.Is(err, fs.ErrNotExist) {
-		if p.given {
-			return p, false, fmt.Errorf("%s: %w; look at --database", p.database, errNoDatabase)
-		}
-		return p, false, fmt.Errorf("%s: %w; the firewall makes it at its first scan", p.database, errNoDatabase)
-	}
-	return p, true, nil
-}
-
-// need is where for commands that cannot do without a database.
-func need(c *cli.Context, args int) (place, error) {
-	if args >= 0 && c.NArg() > args {
-		return place{}, usagef("%s: unexpected argument %q", c.Command.Name, c.Args().Get(args))
-	}
-	p, _, err := where(c)
-	return p, err
-}
-
-// terminal reports whether w goes to a terminal, and how many columns it has.
-func terminal(w io.Writer) (columns int, ok bool) {
-	f, isFile := w.(*os.File)
-	if !isFile || !term.IsTerminal(int(f.Fd())) {
-		return 0, false
-	}
-	columns, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || columns < 20 {
-		columns = 80
-	}
-	return columns, true
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"symbiosis-connect-acl/internal/blacklist/blacklisttest"
+	"symbiosis-connect-acl/internal/hosts"
 )
 
 func TestMain(m *testing.M) {
@@ -27,6 +29,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("DB", "--database="+e.WorkDir+"/root/var/lib/symbiosis/firewall-blacklist-count.db")
 			e.Setenv("ROOT", "--root="+e.WorkDir+"/root")
+			e.Setenv("COUNTS", "root/var/lib/symbiosis/firewall-blacklist-count.db")
+			e.Setenv("HOSTS", "root/var/lib/symbiosis-connect-acl/hosts/hosts.db")
+			e.Setenv("ONE", "SELECT history FROM host WHERE net = '192.0.2.1'")
 			// Not the clock's minute decides how long a test takes.
 			e.Setenv("NOWAIT", "--writer-minutes=")
 			return layOut(e.WorkDir + "/root")
@@ -64,13 +69,24 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 				ts.Check(blacklisttest.Generate(ts.MkAbs(args[0]), blacklisttest.Spec{Seed: 1, Rows: n, Now: time.Now()}))
 			},
-			// damage FILE PAGE: overwrites a page.
+			// hosts: makes hosts.db, as setup does.
+			"hosts": func(ts *testscript.TestScript, neg bool, args []string) {
+				ts.Check(os.MkdirAll(filepath.Dir(filepath.Dir(ts.MkAbs(ts.Getenv("HOSTS")))), 0o755))
+				_, err := hosts.Create(context.Background(), ts.MkAbs(ts.Getenv("HOSTS")), uint32(os.Getuid()), uint32(os.Getgid()), false)
+				ts.Check(err)
+			},
+			// damage FILE PAGE: overwrites a page; -1 is the last one.
 			"damage": func(ts *testscript.TestScript, neg bool, args []string) {
 				n, err := strconv.ParseInt(args[1], 10, 64)
 				ts.Check(err)
 				f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY, 0)
 				ts.Check(err)
 				defer f.Close()
+				if n < 0 {
+					st, err := f.Stat()
+					ts.Check(err)
+					n += st.Size() / 4096
+				}
 				_, err = f.WriteAt([]byte(strings.Repeat("damaged ", 512)), n*4096)
 				ts.Check(err)
 			},

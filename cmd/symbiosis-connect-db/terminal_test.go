@@ -131,6 +131,16 @@ func onTerminal(t *testing.T, columns int, c *exec.Cmd) *terminalSession {
 	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(columns)}); err != nil {
 		t.Fatal(err)
 	}
+	// At an interrupt the terminal throws away what is on its way to the screen,
+	// and does so after it has sent the signal: the program's last words too.
+	tio, err := unix.IoctlGetTermios(int(slave.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tio.Lflag |= unix.NOFLSH
+	if err := unix.IoctlSetTermios(int(slave.Fd()), unix.TCSETS, tio); err != nil {
+		t.Fatal(err)
+	}
 	s := &terminalSession{t: t, cmd: c, master: master, ended: make(chan struct{})}
 	s.more = sync.NewCond(&s.mu)
 	if c.Stdin == nil {

@@ -26,6 +26,8 @@ func app() *cli.App {
 		Usage: "merge our patterns into the platform's exim4.patterns",
 		Description: "Ours become one marked block. A line outside it that ours supersede is commented out with a marker, " +
 			"so that nothing counts twice and no pattern stays that an attacker can turn against others. " +
+			"All other patterns that are live for the same log, in whichever file, are tried on recorded attacks, and named " +
+			"where they can be used to block others. " +
 			"\"file =\" and \"ports =\" of the file stay in force. A second run changes nothing.",
 		Flags:  []cli.Flag{root, file, ours, dryRun, quiet},
 		Action: install,
@@ -43,10 +45,14 @@ func app() *cli.App {
 		Description: "Tells for every pattern how often it matches and which addresses it takes, which lines count twice, " +
 			"and where an address taken is not the one that Exim wrote: such a pattern can be used to have others blocked. " +
 			"Without PATTERN-FILE it tries the platform's exim4.patterns, without --log the log that the pattern file names. " +
+			"With --attacks it tries them on recorded attacks instead, lines that real Exims have logged of clients that write " +
+			"somebody else's address where they can; without PATTERN-FILE then every pattern that is live for the log of exim4.patterns. " +
 			"Changes nothing. Exits with 0 when all is well, with 1 when something could not be read, " +
-			"and with 2 when a pattern does not compile, or takes an address that may be somebody else's.",
+			"and with 2 when a pattern does not compile, is too slow, or takes an address that may be somebody else's.",
 		Flags: []cli.Flag{root,
 			&cli.StringSliceFlag{Name: "log", Aliases: []string{"l"}, Usage: "read `FILE`, which may end in .gz, or - for standard input (may be repeated)"},
+			&cli.BoolFlag{Name: "attacks", Usage: "try the patterns on recorded attacks, not on a log"},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "print the expressions too, not only what the comments above them say"},
 			&cli.IntFlag{Name: "top", Usage: "name the `N` most frequent addresses of each pattern", Value: 5},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON, for programs"},
 		},

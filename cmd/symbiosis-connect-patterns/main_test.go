@@ -1,10 +1,13 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"symbiosis-connect-acl/internal/safepath/safepathtest"
 )
 
 func TestMain(m *testing.M) {
@@ -25,4 +28,18 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(e.WorkDir+"/root/usr/share/symbiosis-connect-acl/patterns.d/exim4.patterns", ours, 0o644)
 		},
 	})
+}
+
+// The pattern file is in a folder of an unprivileged user's: root follows no
+// link there, also none that is swapped in while it works.
+func TestUserSwapsLinks(t *testing.T) {
+	p := safepathtest.New(t, "file = /var/log/exim4/mainlog\n")
+	p.Try(func() error {
+		for _, command := range [][]string{{"install", "--patterns", "../../patterns.d/exim4.patterns"}, {"remove"}} {
+			if err := app().Run(append([]string{own, command[0], "--quiet", "--file", p.File}, command[1:]...)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, fs.ErrNotExist)
 }

@@ -5,15 +5,17 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/atomicfile"
 	"symbiosis-connect-acl/internal/patterns"
+	"symbiosis-connect-acl/internal/patterns/attacks"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/remedy"
+	"symbiosis-connect-acl/internal/safepath"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // files finds the platform's pattern file and our own, unless flags name them.
@@ -27,17 +29,17 @@ func files(c *cli.Context) (target, ours string, err error) {
 		return "", "", err
 	}
 	if target == "" {
-		target = filepath.Join(p.FirewallDir, "patterns.d", "exim4.patterns")
+		target = p.PatternFile()
 	}
 	if ours == "" {
-		ours = filepath.Join(p.ShareDir, "patterns.d", "exim4.patterns")
+		ours = p.OurPatterns()
 	}
 	return target, ours, nil
 }
 
 // read gives nil for a file that is missing, and never nil for one that is not.
 func read(path string) ([]byte, error) {
-	data, err := os.ReadFile(path)
+	data, err := safepath.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
@@ -59,7 +61,7 @@ func install(c *cli.Context) error {
 	}
 	ours, err := os.ReadFile(from)
 	if err != nil {
-		return fmt.Errorf("our patterns are not there: %w; install the package again", err)
+		return remedy.Add(fmt.Errorf("our patterns are not there: %w", err), "install the package again")
 	}
 	existing, err := read(target)
 	if err != nil {
@@ -81,7 +83,9 @@ func install(c *cli.Context) error {
 	if existing != nil && string(existing) == string(merged) {
 		say("%s: nothing to change", target)
 	} else {
-		if err := write(target, merged, existing == nil); err != nil {
+		// A new file belongs to whom its directory belongs to, as the
+		// platform's own files there do.
+		if err := atomicfile.WriteAsNeighbour(target, merged, 0o644); err != nil {
 			return err
 		}
 		say("%s: our patterns are in", target)
@@ -89,48 +93,15 @@ func install(c *cli.Context) error {
 			say("  line %d is commented out, it is %s: %s", s.Line, s.Why, s.Text)
 		}
 	}
-	others(target, ours, say)
-	return nil
-}
-
-// others names the lines of the other pattern files that count what ours count.
-// Those files are the administrator's own affair, so they stay as they are.
-func others(target string, ours []byte, say func(string, ...any)) {
-	paths, err := filepath.Glob(filepath.Join(filepath.Dir(target), "*.patterns"))
-	if err != nil {
-		return
-	}
-	for _, p := range paths {
-		if filepath.Base(p) == filepath.Base(target) {
-			continue
-		}
-		data, err := os.ReadFile(p)
-		if err != nil {
-			continue
-		}
-		if _, superseded, err := patterns.Install(data, ours); err == nil {
-			for _, s := range superseded {
-				say("%s: line %d is %s; comment it out, it counts what ours count: %s", p, s.Line, s.Why, s.Text)
+	if !c.Bool("quiet") {
+		for _, v := range attacks.Live(c.Context, target, ours) {
+			switch {
+			case v.Superseded != "":
+				say("%s: line %d is %s; comment it out: %s", words.Printable(v.Path), v.Line, v.Superseded, words.Printable(v.Pattern))
+			case v.Result != attacks.Safe:
+				say("%s", verdict(v))
 			}
 		}
-	}
-}
-
-// write replaces the file. A new one belongs to whom its directory belongs to,
-// as the platform's own files there do.
-func write(path string, data []byte, isNew bool) error {
-	if err := atomicfile.Write(path, data, 0o644); err != nil {
-		return err
-	}
-	if !isNew {
-		return nil
-	}
-	st, err := os.Stat(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		return os.Lchown(path, int(sys.Uid), int(sys.Gid))
 	}
 	return nil
 }
@@ -170,11 +141,11 @@ func remove(c *cli.Context) error {
 		say("nothing to change")
 		return nil
 	case deleteFile:
-		if err := os.Remove(target); err != nil {
+		if err := atomicfile.Remove(target); err != nil {
 			return err
 		}
 		say("deleted, since there was none before ours")
-		return atomicfile.SyncDir(filepath.Dir(target))
+		return nil
 	}
 	if err := atomicfile.Write(target, original, 0o644); err != nil {
 		return err

@@ -18,6 +18,9 @@ import (
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/remedy"
+	"symbiosis-connect-acl/internal/safepath"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // What --json prints.
@@ -41,6 +44,7 @@ type (
 	patternResult struct {
 		Line       int              `json:"line"`
 		Pattern    string           `json:"pattern"`
+		Comment    string           `json:"comment,omitempty"`
 		Engine     string           `json:"engine,omitempty"`
 		Error      string           `json:"error,omitempty"`
 		Hits       int64            `json:"hits"`
@@ -65,13 +69,16 @@ type (
 const exitFound = 2
 
 func test(c *cli.Context) error {
+	if c.Bool("attacks") {
+		return testAttacks(c)
+	}
 	names := c.Args().Slice()
 	if len(names) == 0 {
 		p, err := platform.Find(c.String("root"))
 		if err != nil {
-			return fmt.Errorf("%w; or name a pattern file", err)
+			return remedy.Add(err, "run it on the server, or name a pattern file")
 		}
-		names = []string{filepath.Join(p.FirewallDir, "patterns.d", "exim4.patterns")}
+		names = []string{p.PatternFile()}
 	}
 	if len(names) > 1 {
 		for _, l := range c.StringSlice("log") {
@@ -100,7 +107,7 @@ func test(c *cli.Context) error {
 	} else {
 		w := bufio.NewWriter(os.Stdout)
 		for _, r := range results {
-			show(w, r, c.Int("top"), term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "")
+			show(w, r, c.Int("top"), c.Bool("verbose"), command.Coloured(os.Stdout))
 		}
 		if err := w.Flush(); err != nil {
 			return err
@@ -112,9 +119,18 @@ func test(c *cli.Context) error {
 	return nil
 }
 
+// readPatterns reads a file, or a pipe that the user named.
+func readPatterns(path string) ([]byte, error) {
+	data, err := safepath.ReadFile(path)
+	if errors.Is(err, safepath.ErrNotRegular) || errors.Is(err, safepath.ErrDescriptor) {
+		return os.ReadFile(path)
+	}
+	return data, err
+}
+
 func testFile(path string, logs []string, root string) (fileResult, error) {
 	result := fileResult{PatternFile: path, Logs: logs}
-	data, err := os.ReadFile(path)
+	data, err := readPatterns(path)
 	if err != nil {
 		return result, err
 	}
@@ -170,7 +186,7 @@ func testFile(path string, logs []string, root string) (fileResult, error) {
 	for i, p := range f.Patterns {
 		r := total.Patterns[i]
 		result.Patterns = append(result.Patterns, patternResult{
-			Line: p.Line, Pattern: p.Source, Engine: string(p.Engine), Error: reasons[p.Line],
+			Line: p.Line, Pattern: p.Source, Comment: p.Comment, Engine: string(p.Engine), Error: reasons[p.Line],
 			Hits: r.Hits, Addresses: r.Addresses, NotAddress: r.NotAddress, Wrong: r.Wrong, Unclear: r.Unclear, Timeouts: r.Timeouts,
 		})
 	}
@@ -234,25 +250,27 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func show(w io.Writer, r fileResult, top int, color bool) {
-	red := func(s string) string {
-		if color {
-			return "\x1b[31m" + s + "\x1b[0m"
-		}
-		return s
-	}
-	fmt.Fprintf(w, "%s: %d lines of %s, %d taken\n", r.PatternFile, r.Lines, strings.Join(r.Logs, ", "), r.LinesTaken)
+func show(w io.Writer, r fileResult, top int, verbose, coloured bool) {
+	red := func(s string) string { return command.Red.Paint(s, coloured) }
+	fmt.Fprintf(w, "%s: %d lines of %s, %d taken\n", words.Printable(r.PatternFile), r.Lines, words.Printable(strings.Join(r.Logs, ", ")), r.LinesTaken)
 	for _, n := range r.Notes {
 		if n.Line > 0 {
-			fmt.Fprintf(w, "  line %d: note: %s\n", n.Line, n.Text)
+			fmt.Fprintf(w, "  line %d: note: %s\n", n.Line, words.Printable(n.Text))
 		} else {
-			fmt.Fprintf(w, "  note: %s\n", n.Text)
+			fmt.Fprintf(w, "  note: %s\n", words.Printable(n.Text))
 		}
 	}
 	for _, p := range r.Patterns {
-		fmt.Fprintf(w, "\n  line %d: %s\n", p.Line, p.Pattern)
+		switch {
+		case p.Comment == "":
+			fmt.Fprintf(w, "\n  line %d: %s\n", p.Line, words.Printable(p.Pattern))
+		case verbose || p.Error != "":
+			fmt.Fprintf(w, "\n  line %d: %s\n    %s\n", p.Line, words.Printable(p.Comment), words.Printable(p.Pattern))
+		default:
+			fmt.Fprintf(w, "\n  line %d: %s\n", p.Line, words.Printable(p.Comment))
+		}
 		if p.Error != "" {
-			fmt.Fprintf(w, "    %s\n", red("does not compile: "+p.Error))
+			fmt.Fprintf(w, "    %s\n", red("does not compile: "+words.Printable(p.Error)))
 			continue
 		}
 		fmt.Fprintf(w, "    %d hits from %d addresses%s\n", p.Hits, len(p.Addresses), most(p.Addresses, top))
@@ -287,25 +305,12 @@ func show(w io.Writer, r fileResult, top int, color bool) {
 				peer = ", the peer is " + s.Peer
 			}
 			fmt.Fprintf(w, "    pattern of line %s took %s%s:\n      %s\n",
-				strings.Trim(fmt.Sprint(s.Patterns), "[]"), strings.Join(s.Taken, ", "), peer, printable(s.Line))
+				strings.Trim(fmt.Sprint(s.Patterns), "[]"), words.Printable(strings.Join(s.Taken, ", ")), peer, words.Printable(s.Line))
 		}
 	}
 	list("addresses taken that are not the peer that Exim wrote; the first of them:", r.Wrong, r.WrongLines, true)
 	list("lines taken by more than one pattern: they count twice; the first of them:", r.Twice, r.TwiceLines, false)
 	list("lines that can be read in two ways, because the client wrote a copy of Exim's words; the first of them:", r.Unclear, r.UnclearLines, true)
-}
-
-// printable keeps a hostile line from writing to the administrator's terminal.
-func printable(s string) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		if c < ' ' || c >= 0x7f {
-			fmt.Fprintf(&b, "\\x%02x", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }
 
 func most(addresses map[string]int64, top int) string {
@@ -330,7 +335,7 @@ func most(addresses map[string]int64, top int) string {
 		if i == 0 {
 			sep = ": "
 		}
-		fmt.Fprintf(&b, "%s%s (%d)", sep, e.address, e.n)
+		fmt.Fprintf(&b, "%s%s (%d)", sep, words.Printable(e.address), e.n)
 	}
 	return b.String()
 }

@@ -15,14 +15,16 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/cmd/internal/command"
+	"symbiosis-connect-acl/internal/doctor"
 	"symbiosis-connect-acl/internal/setup"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // Exit codes beyond 0 and 1.
 const (
 	// exitCheckFails is also for a check that could not be made: monitoring
 	// must not take that for a warning.
-	exitCheckFails = int(setup.FAIL)
+	exitCheckFails = int(doctor.FAIL)
 	exitNotRebuilt = 3
 )
 
@@ -54,9 +56,9 @@ func app() *cli.App {
 	return command.New(own, "build the connect rules into Exim, take them out, check them", &cli.Command{
 		Name:  "apply",
 		Usage: "build the rules in, test and prove the configuration, and put it in force",
-		Description: "Takes over a log_selector that stands elsewhere, merges the firewall patterns, " +
+		Description: "Takes over a log_selector and an event_action that stand elsewhere, merges the firewall patterns, " +
 			"switches the rules on, builds and tests the configuration, imagines innocent hosts at its door, " +
-			"and only then puts it in force, restarts Exim and makes the index of the count database. " +
+			"and only then puts it in force, restarts Exim. It makes hosts.db, in which Exim remembers hosts. " +
 			"When anything fails, every file is put back as it was. A second run changes nothing.",
 		Flags: []cli.Flag{root, noRestart, quiet, &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change in files, and change nothing"}},
 		Action: func(c *cli.Context) error {
@@ -71,7 +73,7 @@ func app() *cli.App {
 	}, &cli.Command{
 		Name:  "remove",
 		Usage: "take out exactly what apply has built in",
-		Description: "A log_selector that apply has taken over is back in use then. Where others have been set since, " +
+		Description: "A log_selector or event_action that apply has taken over is back in use then. Where others have been set since, " +
 			"Exim would take none of them: one stays in use, and those that are left as comments are named. " +
 			"Exits with 3 when our files are undone but the rest of the configuration does not build, " +
 			"or Exim could not be restarted.",
@@ -87,7 +89,7 @@ func app() *cli.App {
 		Usage: "examine the installation and tell what is wrong and what to do",
 		Description: "Looks at the platform and Exim's version, the configuration in force and what it was built from, " +
 			"the snippets and the values in them, the running Exim and its TLS, who gets in at the door, the white lists, " +
-			"the count database, the helper, the resolver and each DNS list, the firewall patterns, the clock and cron. " +
+			"hosts.db and the firewall's database, the helper, the resolver and each DNS list, the firewall patterns, the clock and cron. " +
 			"Prints one line for each finding: OK, WARN or FAIL. Exits with 0 when all is well, " +
 			"with 1 when there are warnings, and with 2 when something does not work. Changes nothing.",
 		Flags: []cli.Flag{root, asJSON, &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is not OK"}},
@@ -98,14 +100,14 @@ func app() *cli.App {
 			if err := command.NoArguments(c); err != nil {
 				return cli.Exit(err.Error(), exitCheckFails)
 			}
-			found, err := setup.Check(c.Context, setup.Options{Root: c.String("root")})
+			found, err := doctor.Check(c.Context, c.String("root"))
 			if err != nil {
 				return cli.Exit(err.Error(), exitCheckFails)
 			}
 			if err := printFindings(found, c.Bool("json"), c.Bool("quiet")); err != nil {
 				return cli.Exit(err.Error(), exitCheckFails)
 			}
-			if worst := setup.Worst(found); worst != setup.OK {
+			if worst := doctor.Worst(found); worst != doctor.OK {
 				return cli.Exit("", int(worst))
 			}
 			return nil
@@ -145,13 +147,13 @@ func dryRun(ctx context.Context, opt setup.Options) error {
 	return nil
 }
 
-func printFindings(found []setup.Finding, asJSON, quiet bool) error {
+func printFindings(found []doctor.Finding, asJSON, quiet bool) error {
 	if quiet {
-		found = slices.DeleteFunc(found, func(f setup.Finding) bool { return f.Level == setup.OK })
+		found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return f.Level == doctor.OK })
 	}
 	if asJSON {
 		if found == nil {
-			found = []setup.Finding{}
+			found = []doctor.Finding{}
 		}
 		return command.WriteJSON(os.Stdout, found)
 	}
@@ -160,7 +162,7 @@ func printFindings(found []setup.Finding, asJSON, quiet bool) error {
 		if f.Remedy != "" {
 			text += " -> " + f.Remedy
 		}
-		fmt.Println(text)
+		fmt.Println(words.Printable(text))
 	}
 	return nil
 }
@@ -180,6 +182,9 @@ func printStatus(r setup.Report) {
 	}
 	if r.LogSelector != "" {
 		fmt.Printf("log_selector taken over: %s (from %s)\n", r.LogSelector, strings.Join(r.LogSnippets, ", "))
+	}
+	if r.EventAction != "" {
+		fmt.Printf("event_action taken over: %s (from %s)\n", r.EventAction, strings.Join(r.EventSnippets, ", "))
 	}
 	if r.PatternsFile != "" {
 		fmt.Printf("patterns: %s\n", r.PatternsFile)

@@ -144,7 +144,10 @@ func TestWhole(t *testing.T) {
 	if _, errs, code = try(t, "remove", "--root", r.Dir); code != exitNotRebuilt || !strings.Contains(errs, "95-mine:1") {
 		t.Errorf("remove with a broken snippet: code %d, %s; want %d", code, errs, exitNotRebuilt)
 	}
-	if _, errs, code = try(t, "apply", "--root", r.Dir); code != 1 || !strings.Contains(errs, "95-mine:1") || !strings.Contains(errs, "before this tool") {
+	_, errs, code = try(t, "apply", "--root", r.Dir)
+	problem, hint, _ := strings.Cut(errs, "\n")
+	if code != 1 || !strings.HasPrefix(problem, own+": error: ") || !strings.Contains(problem, "95-mine:1") || !strings.Contains(problem, "before this tool") ||
+		!strings.HasPrefix(hint, own+": hint: mend that snippet") || strings.Count(hint, "\n") != 1 {
 		t.Errorf("apply with a broken snippet: code %d, %s", code, errs)
 	}
 }

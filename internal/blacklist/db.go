@@ -1,20 +1,17 @@
 // Package blacklist owns the count database that the platform's firewall
-// writes and Exim's connect ACL reads: one SQLite table of addresses, times and
-// counts, kept with a rollback journal.
+// writes: one SQLite table of addresses, times and counts, kept with a rollback
+// journal. Nftfw's, which has one row for each address, is read only.
 //
-// Two other programs own the file. The platform's scan writes to it without
-// waiting for a lock (Ruby's SQLite library has no busy timeout unless it is
-// asked for one), so a lock of ours that meets it makes it fail. Exim reads it
-// at every connection. Everything here is built round that:
+// The platform's scan writes to it without waiting for a lock (Ruby's SQLite
+// library has no busy timeout unless it is asked for one), so a lock of ours
+// that meets it makes it fail, and what it had counted is lost. Hence:
 //
-//   - Reading at length (a listing, a check, a plan for maintenance) takes no
-//     lock at all: it reads a file that nobody is writing to, and asks
-//     afterwards whether that was so.
-//   - Writing is done in transactions of a few milliseconds, only while no
-//     other program has the file open for writing, and away from the minutes
-//     at which the platform's scan starts.
-//   - What would lock the file for long (building an index over millions of
-//     rows, giving space back) is done in a new file that replaces the old one.
+//   - Reading takes no lock at all. What was read counts only if nobody has
+//     written meanwhile.
+//   - Writing is done in short transactions, away from the minutes in which the
+//     scan starts, and while it does not run.
+//
+// Exim does not ask this database; internal/hosts has what it asks.
 package blacklist
 
 import (
@@ -25,7 +22,6 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,19 +31,17 @@ import (
 // Table is the name of the count table, the same on every known system.
 const Table = "blacklist"
 
-// IndexName is the name of the index that this suite makes.
-const IndexName = "symbiosis_connect_acl_ip"
-
 // Errors that callers tell apart. They come wrapped with the file's name.
 var (
 	ErrNoTable       = errors.New("there is no table " + Table)
 	ErrUnknownSchema = errors.New("unknown schema")
-	ErrReadOnly      = errors.New("this database belongs to nftfw, which keeps it itself: it is only read here")
+	ErrReadOnly      = errors.New("this database belongs to nftfw, which keeps it itself: it is only read here; use nftfwedit")
 	ErrCorrupt       = errors.New("the database is corrupt")
 	ErrBusy          = errors.New("another program holds the database")
-	ErrRunning       = errors.New("another run is already at work on this database")
-	ErrNoIndex       = errors.New("the index was not built: in place that would keep everybody out for seconds")
-	ErrNotFile       = errors.New("not a regular file")
+	ErrUnsteady      = errors.New("the database is being written to all the time")
+	ErrWAL           = errors.New("the database is in WAL mode, so the file alone does not have the latest rows; " +
+		"set it back with: PRAGMA journal_mode=DELETE")
+	ErrNotFile = errors.New("not a regular file")
 )
 
 // A Schema is a layout of the table that this package can read.
@@ -103,10 +97,6 @@ func open(path, params string) (*sql.DB, error) {
 	return db, nil
 }
 
-func openReadOnly(path string) (*sql.DB, error) {
-	return open(path, "mode=ro&cache=private&_busy_timeout=2000&_cache_size=-8192")
-}
-
 // openWrite opens path for a short transaction. FULL, because a rollback
 // journal at NORMAL can lose the database to a power failure.
 func openWrite(path string) (*sql.DB, error) {
@@ -131,13 +121,12 @@ func explain(path string, err error) error {
 	case sqlite3.ErrBusy, sqlite3.ErrLocked:
 		return fmt.Errorf("%s: %w (%v)", path, ErrBusy, se)
 	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrFormat:
-		return fmt.Errorf("%s: %w", path, damage(err))
+		return fmt.Errorf("%s: %w", path, fmt.Errorf("%w (%v)", ErrCorrupt, se))
 	case sqlite3.ErrFull:
 		return fmt.Errorf("%s: the disk is full, here or where temporary files go: %w", path, err)
 	case sqlite3.ErrReadonly, sqlite3.ErrCantOpen:
 		if _, e := os.Stat(path + "-journal"); e == nil {
-			return fmt.Errorf("%s: a writer died and left %s-journal, which only a program that may write can undo (%v)",
-				path, path, se)
+			return fmt.Errorf("%s: a writer died and left %s-journal, which the firewall's next scan undoes (%v)", path, path, se)
 		}
 	}
 	return fmt.Errorf("%s: %w", path, err)
@@ -195,21 +184,16 @@ func writable(ctx context.Context, db querier) error {
 	return err
 }
 
-// DetectSchema opens the database read-only and tells its layout.
-func DetectSchema(ctx context.Context, path string) (Schema, error) {
-	db, err := openReadOnly(path)
-	if err != nil {
-		return SchemaUnknown, err
-	}
-	defer db.Close()
-	s, err := schemaOf(ctx, db)
-	return s, explain(path, err)
+// DetectSchema tells the database's layout.
+func DetectSchema(ctx context.Context, path string) (s Schema, err error) {
+	_, err = unlocked(ctx, path, func(db *sql.DB) (err error) {
+		s, err = schemaOf(ctx, db)
+		return err
+	})
+	return s, err
 }
 
-// Day is the length of the periods that compaction sums up, which begin at
-// midnight UTC.
+// Day is a day. The times in the database are UTC's.
 const Day = 24 * time.Hour
 
 const daySeconds = 86400
-
-func itoa(n int64) string { return strconv.FormatInt(n, 10) }

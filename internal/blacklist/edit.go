@@ -2,38 +2,37 @@ package blacklist
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"iter"
-	"maps"
-	"os"
+	"net/netip"
 	"slices"
 	"time"
 
 	"symbiosis-connect-acl/internal/address"
 )
 
-// maxCount bounds a count that may be stored, as it bounds what compaction
-// takes: sums stay far from overflowing.
+// maxCount bounds a count that may be stored: sums stay far from overflowing.
 const maxCount = 1 << 40
-
-// batchRows is how many rows one transaction of an edit changes: a few
-// milliseconds' worth.
-const batchRows = 500
 
 // Add stores one report about key.
 func Add(ctx context.Context, path string, key address.Key, count int64, at time.Time) error {
-	r := Row{IP: key.String(), Timestamp: at.Unix(), Count: count}
-	if err := r.check(); err != nil {
-		return err
-	}
-	return shortWrite(ctx, path, func(tx querier) error {
-		_, err := tx.ExecContext(ctx, insertRow, r.IP, r.Timestamp, r.Count)
-		return err
-	})
+	_, err := insert(ctx, path, []Row{{IP: key.String(), Timestamp: at.Unix(), Count: count}})
+	return err
 }
 
-const insertRow = "INSERT INTO " + Table + " VALUES (?, ?, ?)"
+// NewRow makes a row of what was written by hand: an address in any spelling
+// becomes the key. The error says what cannot be stored.
+func NewRow(ip string, timestamp, count int64) (Row, error) {
+	k, err := address.Parse(ip)
+	if err != nil {
+		return Row{}, err
+	}
+	r := Row{IP: k.String(), Timestamp: timestamp, Count: count}
+	// A network inside a host's, as Sympl's firewall stores it, stays that.
+	if p, err := netip.ParsePrefix(ip); err == nil && k.Is6() && p.Masked().String() == ip {
+		r.IP = ip
+	}
+	return r, r.check()
+}
 
 func (r Row) check() error {
 	if r.Count < -maxCount || r.Count > maxCount {
@@ -45,197 +44,96 @@ func (r Row) check() error {
 	return nil
 }
 
-// DeleteRows deletes these rows, in several short transactions, and tells how
-// many were there to delete. Save them first: InsertMissing brings them back,
-// also after a run that was killed half-way.
-func DeleteRows(ctx context.Context, path string, rows []Row) (n int64, err error) {
-	return batches(ctx, path, rows, func(tx querier, day []Row) (n int64, err error) {
-		for _, r := range day {
-			res, err := tx.ExecContext(ctx, "DELETE FROM "+Table+" WHERE rowid = (SELECT rowid FROM "+Table+
-				" WHERE ip = ? AND timestamp = ? AND count = ? LIMIT 1)", r.IP, r.Timestamp, r.Count)
-			if err != nil {
-				return 0, err
-			}
-			deleted, err := res.RowsAffected()
-			if err != nil {
-				return 0, err
-			}
-			n += deleted
-		}
-		return n, nil
-	})
-}
-
-// InsertMissing stores those of the rows that the database does not have, in
-// several short transactions, and tells how many. Doing it twice changes
-// nothing, also when compaction has summed the rows up in between. Two equal
-// rows among rows are two reports.
-func InsertMissing(ctx context.Context, path string, rows []Row) (n int64, err error) {
+// insert stores rows, and tells how many.
+func insert(ctx context.Context, path string, rows []Row) (n int64, err error) {
 	for _, r := range rows {
 		if err := r.check(); err != nil {
 			return 0, fmt.Errorf("%s: %w", r.IP, err)
 		}
 	}
-	return batches(ctx, path, rows, func(tx querier, day []Row) (int64, error) {
-		begin := day[0].Timestamp / daySeconds * daySeconds
-		found, err := tx.QueryContext(ctx, "SELECT rowid, ip, timestamp, count FROM "+Table+
-			" WHERE ip = ? AND timestamp >= ? AND timestamp < ?"+
-			" AND typeof(timestamp) = 'integer' AND typeof(count) = 'integer'", day[0].IP, begin, begin+daySeconds)
+	return batches(ctx, path, rows, func(tx querier, r Row) (int64, error) {
+		_, err := tx.ExecContext(ctx, "INSERT INTO "+Table+" VALUES (?, ?, ?)", r.IP, r.Timestamp, r.Count)
+		return 1, err
+	})
+}
+
+// DeleteRows deletes rows that Rows has given, in several short transactions,
+// and tells how many were still there as they were. Save them first:
+// InsertMissing brings them back, also after a run that was killed half-way.
+func DeleteRows(ctx context.Context, path string, rows []Row) (n int64, err error) {
+	return batches(ctx, path, rows, func(tx querier, r Row) (int64, error) {
+		res, err := tx.ExecContext(ctx, "DELETE FROM "+Table+" WHERE rowid = ? AND ip = ? AND timestamp = ? AND count = ?",
+			r.rowid, r.IP, r.Timestamp, r.Count)
 		if err != nil {
 			return 0, err
 		}
-		defer found.Close()
-		var have []Row
-		for found.Next() {
-			r, _, err := scanRow(found)
-			if err != nil {
-				return 0, err
-			}
-			have = append(have, r)
-		}
-		if err := found.Err(); err != nil {
-			return 0, err
-		}
-		missing := absent(have, day)
-		for _, r := range missing {
-			if _, err := tx.ExecContext(ctx, insertRow, r.IP, r.Timestamp, r.Count); err != nil {
-				return 0, err
-			}
-		}
-		return int64(len(missing)), nil
+		return res.RowsAffected()
 	})
+}
+
+// InsertMissing stores those of the rows that the database does not have, in
+// several short transactions, and tells how many. Doing it twice changes
+// nothing. Two equal rows among rows are two reports.
+func InsertMissing(ctx context.Context, path string, rows []Row) (n int64, err error) {
+	missing, err := absent(ctx, path, rows)
+	if err != nil {
+		return 0, err
+	}
+	return insert(ctx, path, missing)
 }
 
 // CountMissing tells how many rows InsertMissing would store.
 func CountMissing(ctx context.Context, path string, rows []Row) (n int, err error) {
-	rows = slices.Clone(rows)
-	sortRows(rows)
-	var ips []string
+	missing, err := absent(ctx, path, rows)
+	return len(missing), err
+}
+
+// absent gives those of the rows that the database does not have.
+func absent(ctx context.Context, path string, rows []Row) (missing []Row, err error) {
+	var keys []address.Key
+	known := map[address.Key]bool{}
 	for _, r := range rows {
-		ips = append(ips, r.IP)
+		if k, err := address.Parse(r.IP); err == nil && !known[k] {
+			known[k] = true
+			keys = append(keys, k)
+		}
 	}
-	all, err := Rows(ctx, path, slices.Compact(ips))
+	have, err := Rows(ctx, path, keys...)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	have := map[Row][]Row{}
-	for day := range days(all) {
-		have[dayOf(day[0])] = day
-	}
-	for day := range days(rows) {
-		n += len(absent(have[dayOf(day[0])], day))
-	}
-	return n, nil
-}
-
-// absent gives those rows of one address and day that are not among the ones
-// that the database has of them. Compaction makes of the first rows of a day one
-// with their sum and the time of the last: where that is there, so are they.
-func absent(have, day []Row) (missing []Row) {
-	count := map[Row]int{}
+	left := map[Row]int{}
 	for _, r := range have {
-		count[r]++
+		r.rowid = 0
+		left[r]++
 	}
-	each := func(rows []Row) (missing []Row) {
-		left := maps.Clone(count)
-		for _, r := range rows {
-			if left[r]--; left[r] < 0 {
-				missing = append(missing, r)
-			}
-		}
-		return missing
-	}
-	if missing = each(day); len(missing) == 0 {
-		return nil
-	}
-	var sum int64
-	summedUp := 0
-	for i, r := range day {
-		if sum += r.Count; i > 0 && count[Row{r.IP, r.Timestamp, sum}] > 0 {
-			summedUp = i + 1
+	for _, r := range rows {
+		r.rowid = 0
+		if left[r]--; left[r] < 0 {
+			missing = append(missing, r)
 		}
 	}
-	if summedUp > 0 {
-		return each(day[summedUp:])
-	}
-	return missing
+	return missing, nil
 }
 
-// dayOf gives what all rows of an address and UTC day have in common.
-func dayOf(r Row) Row { return Row{IP: r.IP, Timestamp: r.Timestamp / daySeconds} }
-
-// days parts sorted rows by address and UTC day.
-func days(rows []Row) iter.Seq[[]Row] {
-	return func(yield func([]Row) bool) {
-		for len(rows) > 0 {
-			end := 1
-			for end < len(rows) && dayOf(rows[end]) == dayOf(rows[0]) {
-				end++
-			}
-			if !yield(rows[:end]) {
-				return
-			}
-			rows = rows[end:]
-		}
-	}
-}
-
-// scanBytes is how much of the file an edit may read for want of an index: what
-// takes some tens of milliseconds, in which the firewall's writer is kept out.
-const scanBytes = 16 << 20
-
-// indexForEdit makes the index where each of so many rows would be looked for in
-// the whole of a big table.
-func indexForEdit(ctx context.Context, path string, rows int) error {
-	st, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if int64(min(rows, batchRows))*st.Size() <= scanBytes {
-		return nil
-	}
-	_, err = Index(ctx, path)
-	if errors.Is(err, ErrNoIndex) {
-		return nil // it cannot be helped, and the rows are to be changed all the same
-	}
-	return err
-}
-
-// batches runs do for the rows of each address and day.
-func batches(ctx context.Context, path string, rows []Row, do func(tx querier, day []Row) (int64, error)) (n int64, err error) {
-	if err := indexForEdit(ctx, path, len(rows)); err != nil {
-		return 0, err
-	}
-	rows = slices.Clone(rows)
-	sortRows(rows)
-	for len(rows) > 0 {
-		end := min(batchRows, len(rows))
-		for end < len(rows) && dayOf(rows[end]) == dayOf(rows[end-1]) {
-			end++
-		}
-		part := rows[:end]
-		rows = rows[end:]
+// batches runs do for every row, as many in a transaction as may be.
+func batches(ctx context.Context, path string, rows []Row, do func(tx querier, r Row) (int64, error)) (n int64, err error) {
+	for part := range slices.Chunk(rows, most) {
 		var changed int64
-		err := shortWrite(ctx, path, func(tx querier) error {
+		if err := write(ctx, path, nil, func(tx querier) error {
 			changed = 0
-			for day := range days(part) {
-				c, err := do(tx, day)
+			for _, r := range part {
+				c, err := do(tx, r)
 				if err != nil {
 					return err
 				}
 				changed += c
 			}
 			return nil
-		})
-		if err != nil {
+		}); err != nil {
 			return n, err
 		}
 		n += changed
-		if len(rows) > 0 {
-			if err := sleep(ctx, 2*holdAim); err != nil {
-				return n, err
-			}
-		}
 	}
 	return n, nil
 }

@@ -15,11 +15,11 @@ import (
 
 // A Host is what the database has about one address.
 type Host struct {
-	IP      string      // as stored
+	IP      string      // the key, or what is stored when that is no host's
 	Key     address.Key // not valid when IP is no address
 	Count   int64       // sum of the counts: what the connect check compares with its threshold
-	Reports int64       // rows: one for each scan, or for each day that compaction summed up
-	First   time.Time   // midnight UTC of the day of the first report; compaction keeps days, not hours
+	Reports int64       // rows: one for each scan that met the host
+	First   time.Time   // midnight UTC of the day of the first report
 	Last    time.Time   // the latest report
 }
 
@@ -50,16 +50,23 @@ type Filter struct {
 	Top      int // no more than this; 0 for all
 }
 
-// A value that is no whole number, which only a hand can have put there, must not
-// hide all other hosts: hence the casts.
+// The columns from which List makes hosts. A value that is no whole number, which
+// only a hand can have put there, must not hide all other hosts: hence the casts.
+// Nftfw's table allows columns without a value, even the address.
 const (
-	listSymbiosis = "SELECT ip, CAST(sum(count) AS INTEGER) AS total, count(*), min(CAST(timestamp AS INTEGER)), max(CAST(timestamp AS INTEGER)) AS latest FROM " + Table +
-		" GROUP BY ip HAVING total >= ? AND latest >= ? AND latest < ?"
-	listNFTFW = "SELECT ip, matchcount, incidents, first, last FROM " + Table + " WHERE matchcount >= ? AND last >= ? AND last < ?"
+	listSymbiosis = "SELECT ip, CAST(count AS INTEGER), 1, CAST(timestamp AS INTEGER), CAST(timestamp AS INTEGER) FROM " + Table
+	listNFTFW     = "SELECT coalesce(ip, ''), coalesce(" + nftfwCount + ", 0), coalesce(CAST(incidents AS INTEGER), 0), " +
+		"coalesce(CAST(first AS INTEGER), 0), coalesce(CAST(last AS INTEGER), 0) FROM " + Table
 )
 
-// List gives the hosts in the database. It takes no lock while it reads, unless
-// the file is being written to all the time.
+// at gives a time of the table's in UTC. One that only a hand can have put there
+// stops at the years that can be written with four digits.
+func at(seconds int64) time.Time {
+	const year0, year9999 = -62167219200, 253402300799
+	return time.Unix(min(max(seconds, year0), year9999), 0).UTC()
+}
+
+// List gives the hosts in the database. It takes no lock.
 func List(ctx context.Context, path string, f Filter) ([]Host, error) {
 	if f.Order == "" {
 		f.Order = ByLast
@@ -67,16 +74,9 @@ func List(ctx context.Context, path string, f Filter) ([]Host, error) {
 	if !slices.Contains(Orders, f.Order) {
 		return nil, fmt.Errorf("unknown order %q; known are %v", f.Order, Orders)
 	}
-	from, to := int64(-1<<63), int64(1<<63-1)
-	if !f.Since.IsZero() {
-		from = f.Since.Unix()
-	}
-	if !f.Before.IsZero() {
-		to = f.Before.Unix()
-	}
-	var hosts []Host
-	err := withoutLocks(ctx, path, func(db *sql.DB) error {
-		hosts = nil
+	var all map[string]*Host
+	_, err := unlocked(ctx, path, func(db *sql.DB) error {
+		all = map[string]*Host{}
 		s, err := schemaOf(ctx, db)
 		if err != nil {
 			return err
@@ -85,35 +85,45 @@ func List(ctx context.Context, path string, f Filter) ([]Host, error) {
 		if s == SchemaNFTFW {
 			query = listNFTFW
 		}
-		min := f.MinCount
-		if min == 0 {
-			min = -1 << 63
-		}
-		rows, err := db.QueryContext(ctx, query, min, from, to)
+		rows, err := db.QueryContext(ctx, query)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var h Host
-			var first, last int64
-			if err := rows.Scan(&h.IP, &h.Count, &h.Reports, &first, &last); err != nil {
+			var ip string
+			var count, reports, first, last int64
+			if err := rows.Scan(&ip, &count, &reports, &first, &last); err != nil {
 				return err
 			}
-			h.Key, _ = address.Parse(h.IP)
-			if f.Net.IsValid() && !(h.Key.IsValid() && f.Net.Overlaps(h.Key.Prefix()) && f.Net.Bits() <= h.Key.Prefix().Bits()) {
-				continue
+			key, err := address.Parse(ip)
+			if err == nil {
+				ip = key.String()
 			}
-			h.First = time.Unix(first, 0).UTC().Truncate(Day)
-			h.Last = time.Unix(last, 0).UTC()
-			if f.Keep == nil || f.Keep(h) {
-				hosts = append(hosts, h)
+			from, to := at(first).Truncate(Day), at(last)
+			h := all[ip]
+			if h == nil {
+				h = &Host{IP: ip, Key: key, First: from}
+				all[ip] = h
+			}
+			h.Count, h.Reports = Plus(h.Count, count), Plus(h.Reports, reports)
+			if from.Before(h.First) {
+				h.First = from
+			}
+			if to.After(h.Last) {
+				h.Last = to
 			}
 		}
 		return rows.Err()
 	})
 	if err != nil {
 		return nil, err
+	}
+	var hosts []Host
+	for _, h := range all {
+		if f.keeps(*h) {
+			hosts = append(hosts, *h)
+		}
 	}
 	slices.SortFunc(hosts, func(a, b Host) int {
 		c := 0
@@ -135,26 +145,35 @@ func List(ctx context.Context, path string, f Filter) ([]Host, error) {
 	return hosts, nil
 }
 
-// A Row is one row of the table: one report, or one day that compaction summed up.
+func (f Filter) keeps(h Host) bool {
+	switch {
+	case f.MinCount != 0 && h.Count < f.MinCount:
+		return false
+	case !f.Since.IsZero() && h.Last.Before(f.Since), !f.Before.IsZero() && !h.Last.Before(f.Before):
+		return false
+	case f.Net.IsValid() && !(h.Key.IsValid() && f.Net.Overlaps(h.Key.Prefix()) && f.Net.Bits() <= h.Key.Prefix().Bits()):
+		return false
+	}
+	return f.Keep == nil || f.Keep(h)
+}
+
+// A Row is one row of the table: one report.
 type Row struct {
-	IP        string `json:"ip"`
-	Timestamp int64  `json:"timestamp"` // seconds since 1970, UTC
-	Count     int64  `json:"count"`
+	IP        string
+	Timestamp int64 // seconds since 1970, UTC
+	Count     int64
+
+	rowid int64 // where it was found
 }
 
 // Time is the row's time in UTC.
-func (r Row) Time() time.Time { return time.Unix(r.Timestamp, 0).UTC() }
+func (r Row) Time() time.Time { return at(r.Timestamp) }
 
-// History gives the rows of one host in the order of time.
-func History(ctx context.Context, path string, key address.Key) ([]Row, error) {
-	return Rows(ctx, path, []string{key.String()})
-}
-
-// Rows gives the rows of all the addresses, spelled as the database does,
-// sorted by address, time and count. Nftfw's table gives one row for a host.
-func Rows(ctx context.Context, path string, ips []string) ([]Row, error) {
+// Rows gives the rows of all the hosts, sorted by address, time and count.
+// Nftfw's table gives one row for a key.
+func Rows(ctx context.Context, path string, keys ...address.Key) ([]Row, error) {
 	var all []Row
-	err := withoutLocks(ctx, path, func(db *sql.DB) error {
+	_, err := unlocked(ctx, path, func(db *sql.DB) error {
 		all = nil
 		s, err := schemaOf(ctx, db)
 		if err != nil {
@@ -162,25 +181,29 @@ func Rows(ctx context.Context, path string, ips []string) ([]Row, error) {
 		}
 		cols := "rowid, ip, timestamp, count"
 		if s == SchemaNFTFW {
-			cols = "rowid, ip, last, matchcount"
+			cols = "rowid, ip, last, " + nftfwCount
 		}
-		const many = 500 // parameters in one statement
-		for part := range slices.Chunk(ips, many) {
-			args := make([]any, len(part))
-			for i, ip := range part {
-				args[i] = ip
+		const many = 200 // hosts in one statement
+		for part := range slices.Chunk(keys, many) {
+			var conditions []string
+			var args []any
+			for _, k := range part {
+				c, a := spellings(k)
+				conditions, args = append(conditions, c), append(args, a...)
 			}
-			rows, err := db.QueryContext(ctx, "SELECT "+cols+" FROM "+Table+" WHERE ip IN (?"+strings.Repeat(",?", len(part)-1)+")", args...)
+			rows, err := db.QueryContext(ctx, "SELECT "+cols+" FROM "+Table+" WHERE "+strings.Join(conditions, " OR "), args...)
 			if err != nil {
 				return err
 			}
+			defer rows.Close()
 			for rows.Next() {
-				r, _, err := scanRow(rows)
+				r, err := scanRow(rows)
 				if err != nil {
-					rows.Close()
 					return err
 				}
-				all = append(all, r)
+				if k, err := address.Parse(r.IP); err == nil && slices.Contains(part, k) {
+					all = append(all, r)
+				}
 			}
 			if err := rows.Err(); err != nil {
 				return err
@@ -193,12 +216,12 @@ func Rows(ctx context.Context, path string, ips []string) ([]Row, error) {
 }
 
 // scanRow reads one row after its rowid.
-func scanRow(rows *sql.Rows) (r Row, rowid int64, err error) {
-	if err = rows.Scan(&rowid, &r.IP, &r.Timestamp, &r.Count); err != nil {
+func scanRow(rows *sql.Rows) (r Row, err error) {
+	if err = rows.Scan(&r.rowid, &r.IP, &r.Timestamp, &r.Count); err != nil {
 		err = fmt.Errorf("row %d is not as the firewall writes them; put it right or delete it with the sqlite3 program "+
-			"(its rowid is %d): %w", rowid, rowid, err)
+			"(its rowid is %d): %w", r.rowid, r.rowid, err)
 	}
-	return r, rowid, err
+	return r, err
 }
 
 func sortRows(rows []Row) {

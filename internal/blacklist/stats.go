@@ -14,21 +14,18 @@ import (
 
 // Stats describes a database as a whole.
 type Stats struct {
-	Path       string        `json:"path"`
-	Schema     string        `json:"schema"`
-	Indexed    bool          `json:"indexed"` // whether the lookup is an index search
-	Rows       int64         `json:"rows"`
-	Addresses  int64         `json:"addresses"`
-	Bytes      int64         `json:"bytes"`         // size of the file
-	FreeBytes  int64         `json:"free_bytes"`    // of it unused
-	Oldest     time.Time     `json:"oldest"`        // zero when there is no row
-	Newest     time.Time     `json:"newest"`        // zero when there is no row
-	RowsPerDay float64       `json:"rows_per_day"`  // over the last 30 days that it has
-	BytesPDay  float64       `json:"bytes_per_day"` // the same in the size of the file
-	Worst      []Network     `json:"worst_networks"`
-	Lookups    int           `json:"lookups_timed"`
-	Median     time.Duration `json:"lookup_median_ns"` // of the lookup that Exim makes, with opening the file
-	Slowest    time.Duration `json:"lookup_worst_ns"`
+	Path       string    `json:"path"`
+	Schema     string    `json:"schema"`
+	Rows       int64     `json:"rows"`
+	Addresses  int64     `json:"addresses"`
+	Bytes      int64     `json:"bytes"`           // size of the file
+	FreeBytes  int64     `json:"free_bytes"`      // of it unused
+	Oldest     time.Time `json:"oldest"`          // zero when there is no row
+	Newest     time.Time `json:"newest"`          // zero when there is no row
+	RowsPerDay float64   `json:"rows_per_day"`    // over the last 30 days that it has
+	BytesPDay  float64   `json:"bytes_per_day"`   // the same in the size of the file
+	Alien      int64     `json:"rows_of_no_host"` // rows whose address fits no host
+	Worst      []Network `json:"worst_networks"`
 }
 
 // A Network is a sum over an IPv4 /24 or an IPv6 /48.
@@ -43,45 +40,48 @@ type Network struct {
 // because maintenance writes it too. An empty table is not silent. It stops
 // reading at the first report that is young enough.
 func Silent(ctx context.Context, path string, since time.Time) (silent bool, err error) {
-	err = withoutLocks(ctx, path, func(db *sql.DB) error {
+	_, err = unlocked(ctx, path, func(db *sql.DB) error {
+		schema, err := schemaOf(ctx, db)
+		if err != nil {
+			return err
+		}
+		ts := "timestamp"
+		if schema == SchemaNFTFW {
+			ts = "last"
+		}
 		return db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+Table+") AND NOT EXISTS (SELECT 1 FROM "+Table+
-			" NOT INDEXED WHERE timestamp >= ?)", since.Unix()).Scan(&silent)
+			" WHERE "+ts+" >= ?)", since.Unix()).Scan(&silent)
 	})
 	return silent, err
 }
 
-// ReadStats reads the whole table and times some lookups.
+// ReadStats reads the whole table.
 func ReadStats(ctx context.Context, path string) (Stats, error) {
-	s := Stats{Path: path}
-	var sample []address.Key
-	err := withoutLocks(ctx, path, func(db *sql.DB) error {
-		s, sample = Stats{Path: path}, nil
+	var s Stats
+	var nets map[netip.Prefix]Network
+	_, err := unlocked(ctx, path, func(db *sql.DB) error {
+		s, nets = Stats{Path: path}, map[netip.Prefix]Network{}
 		schema, err := schemaOf(ctx, db)
 		if err != nil {
 			return err
 		}
 		s.Schema = schema.String()
-		if s.Indexed, err = hasIndex(ctx, db); err != nil {
-			return err
-		}
 		ts, count := "timestamp", "count"
 		if schema == SchemaNFTFW {
-			ts, count = "last", "matchcount"
+			ts, count = "last", nftfwCount
 		}
 		var oldest, newest sql.NullInt64
 		if err := db.QueryRowContext(ctx, "SELECT count(*), min(CAST("+ts+" AS INTEGER)), max(CAST("+ts+" AS INTEGER)) FROM "+Table).Scan(&s.Rows, &oldest, &newest); err != nil {
 			return err
 		}
-		var free int64
-		if err := db.QueryRowContext(ctx, "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size").Scan(&free); err != nil {
+		if err := db.QueryRowContext(ctx, "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size").Scan(&s.FreeBytes); err != nil {
 			return err
 		}
-		s.FreeBytes = free
 		if st, err := os.Stat(path); err == nil {
 			s.Bytes = st.Size()
 		}
 		if s.Rows > 0 {
-			s.Oldest, s.Newest = time.Unix(oldest.Int64, 0).UTC(), time.Unix(newest.Int64, 0).UTC()
+			s.Oldest, s.Newest = at(oldest.Int64), at(newest.Int64)
 			const month = 30 * daySeconds
 			var recent int64
 			if err := db.QueryRowContext(ctx, "SELECT count(*) FROM "+Table+" WHERE "+ts+" > ?", newest.Int64-month).Scan(&recent); err != nil {
@@ -91,26 +91,22 @@ func ReadStats(ctx context.Context, path string) (Stats, error) {
 			s.RowsPerDay = float64(recent) / days
 			s.BytesPDay = s.RowsPerDay * float64(s.Bytes-s.FreeBytes) / float64(s.Rows)
 		}
-		rows, err := db.QueryContext(ctx, "SELECT ip, CAST(sum("+count+") AS INTEGER) FROM "+Table+" GROUP BY ip")
+		rows, err := db.QueryContext(ctx, "SELECT coalesce(ip, ''), CAST(total("+count+") AS INTEGER), count(*) FROM "+Table+" GROUP BY ip")
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
-		nets := map[netip.Prefix]Network{}
+		hosts := map[address.Key]bool{}
 		for rows.Next() {
 			var ip string
-			var n int64
-			if err := rows.Scan(&ip, &n); err != nil {
+			var sum, reports int64
+			if err := rows.Scan(&ip, &sum, &reports); err != nil {
 				return err
 			}
-			s.Addresses++
 			k, err := address.Parse(ip)
 			if err != nil {
+				s.Alien += reports
 				continue
-			}
-			// A sample spread over the whole: every 1st, 2nd, 4th, 8th one.
-			if s.Addresses&(s.Addresses-1) == 0 || len(sample) < 50 {
-				sample = append(sample, k)
 			}
 			bits := 24
 			if k.Is6() {
@@ -118,40 +114,23 @@ func ReadStats(ctx context.Context, path string) (Stats, error) {
 			}
 			p, _ := k.Prefix().Addr().Prefix(bits)
 			w := nets[p]
-			nets[p] = Network{Net: p, Hosts: w.Hosts + 1, Count: w.Count + n}
+			if w.Net, w.Count = p, Plus(w.Count, sum); !hosts[k] {
+				w.Hosts++
+			}
+			nets[p], hosts[k] = w, true
 		}
-		if err := rows.Err(); err != nil {
-			return err
-		}
-		for _, w := range nets {
-			s.Worst = append(s.Worst, w)
-		}
-		slices.SortFunc(s.Worst, func(a, b Network) int {
-			return cmp.Or(cmp.Compare(b.Count, a.Count), a.Net.Addr().Compare(b.Net.Addr()))
-		})
-		s.Worst = s.Worst[:min(10, len(s.Worst))]
-		return nil
+		s.Addresses = int64(len(hosts))
+		return rows.Err()
 	})
 	if err != nil {
 		return s, err
 	}
-	// One that it does not have: an innocent host.
-	sample = append(sample, address.FromAddr(netip.AddrFrom4([4]byte{203, 0, 113, 1})))
-	var times []time.Duration
-	begin := time.Now()
-	for range 4 {
-		for _, k := range sample {
-			t := time.Now()
-			if _, err := Sum(ctx, path, k); err != nil {
-				return s, err
-			}
-			times = append(times, time.Since(t))
-			if time.Since(begin) > 5*time.Second {
-				break
-			}
-		}
+	for _, w := range nets {
+		s.Worst = append(s.Worst, w)
 	}
-	slices.Sort(times)
-	s.Lookups, s.Median, s.Slowest = len(times), times[len(times)/2], times[len(times)-1]
+	slices.SortFunc(s.Worst, func(a, b Network) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), a.Net.Addr().Compare(b.Net.Addr()))
+	})
+	s.Worst = s.Worst[:min(10, len(s.Worst))]
 	return s, nil
 }

@@ -293,11 +293,7 @@ func (r *round) end() {
 		settled = true // only a text was missing
 	}
 	if !settled {
-		for _, qu := range r.x.pending {
-			if qu.q.typ == dnsmessage.TypeA {
-				qu.done(outcome{fail: noAnswer(r.o.timeout(), qu.fail)})
-			}
-		}
+		r.x.expire(r.o.timeout())
 	}
 	for i := range r.result.Answers {
 		a := &r.result.Answers[i]

@@ -1,10 +1,15 @@
 package dnsbl
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 // A FailureKind says in what way a list could not be asked.
@@ -44,6 +49,67 @@ func serverFailed(server netip.AddrPort, what string) *Failure {
 		Reason: fmt.Sprintf("%s from %s", what, server),
 		Remedy: "if this lasts, the list or the resolver is broken: test the list, and take it out if it is gone",
 	}
+}
+
+func failedOverTCP(server netip.AddrPort, err error) *Failure {
+	return &Failure{
+		Kind:   ServerFailed,
+		Reason: fmt.Sprintf("%s cut the answer short and then failed over TCP (%s)", server, plain(err)),
+		Remedy: "let this host reach the resolver on TCP port 53",
+	}
+}
+
+// replyFailure explains a reply that does not say whether the list has the
+// host; of one that does, it is nil.
+func replyFailure(server netip.AddrPort, r reply) *Failure {
+	switch {
+	case r.malformed:
+		return serverFailed(server, "a malformed answer")
+	case r.cutShort():
+		return serverFailed(server, "an answer cut short even over TCP")
+	case r.referral:
+		return &Failure{
+			Kind:   Refused,
+			Reason: fmt.Sprintf("%s does not resolve for this host", server),
+			Remedy: "name a recursive resolver",
+		}
+	case r.rcode == dnsmessage.RCodeSuccess || r.rcode == dnsmessage.RCodeNameError:
+		return nil
+	case r.rcode == dnsmessage.RCodeRefused:
+		return &Failure{
+			Kind:   Refused,
+			Reason: fmt.Sprintf("REFUSED from %s", server),
+			Remedy: "see that the resolver serves this host, and whether the list wants its users to register",
+		}
+	}
+	return serverFailed(server, rcodeName(r.rcode))
+}
+
+func rcodeName(c dnsmessage.RCode) string {
+	switch c {
+	case dnsmessage.RCodeServerFailure:
+		return "SERVFAIL"
+	case dnsmessage.RCodeFormatError:
+		return "FORMERR"
+	case dnsmessage.RCodeNotImplemented:
+		return "NOTIMP"
+	}
+	return fmt.Sprintf("response code %d", c)
+}
+
+// plain says what is wrong with a connection without repeating both addresses.
+func plain(err error) string {
+	var errno syscall.Errno
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "no answer in time"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection closed"
+	}
+	return err.Error()
 }
 
 // noAnswer is for a question that was pending at the deadline. Where another

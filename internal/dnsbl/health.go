@@ -120,9 +120,7 @@ func CheckHealth(ctx context.Context, lists []List, o Options) ([]Health, error)
 		}
 	}
 	x.run(ctx, func() bool { return false })
-	for _, qu := range x.pending {
-		qu.done(outcome{fail: noAnswer(o.timeout(), qu.fail)})
-	}
+	x.expire(o.timeout())
 	var out []Health
 	for _, t := range tests {
 		out = append(out, t.health())

@@ -58,15 +58,14 @@ func (q question) pack(id uint16, edns bool) ([]byte, error) {
 type reply struct {
 	rcode     dnsmessage.RCode
 	truncated bool
+	malformed bool // the answer to the question cannot be read
 	referral  bool // the server points elsewhere instead of asking for us
 	addrs     []netip.Addr
 	texts     []string // one per TXT record, its strings joined
 }
 
-var (
-	errNotOurs   = errors.New("the message does not answer the question")
-	errMalformed = errors.New("the answer is malformed")
-)
+// cutShort reports whether the answer has to be asked for again over TCP.
+func (r reply) cutShort() bool { return r.truncated && r.rcode == dnsmessage.RCodeSuccess }
 
 // messageID gives the id of a message that may be an answer.
 func messageID(msg []byte) (uint16, bool) {
@@ -76,34 +75,33 @@ func messageID(msg []byte) (uint16, bool) {
 	return uint16(msg[0])<<8 | uint16(msg[1]), true
 }
 
-// parseReply reads msg as the answer to q. errNotOurs means that it is none,
-// and that the wait for the right one must go on; the caller has compared the
-// id. A server that does not know EDNS may send its FORMERR back without the
+// parseReply reads msg as the answer to q. ours is false when it is none, and
+// the wait for the right one must go on; the caller has compared the id. A server that does not know EDNS may send its FORMERR back without the
 // question (RFC 6891 section 7).
-func parseReply(msg []byte, q question) (reply, error) {
+func parseReply(msg []byte, q question) (r reply, ours bool) {
 	var p dnsmessage.Parser
 	h, err := p.Start(msg)
 	if err != nil || !h.Response || h.OpCode != 0 {
-		return reply{}, errNotOurs
+		return reply{}, false
 	}
-	r := reply{rcode: h.RCode, truncated: h.Truncated}
+	r = reply{rcode: h.RCode, truncated: h.Truncated}
 	questions, err := p.AllQuestions()
 	if err != nil {
-		return reply{}, errNotOurs
+		return reply{}, false
 	}
 	if len(questions) == 0 && h.RCode == dnsmessage.RCodeFormatError {
-		return r, nil
+		return r, true
 	}
 	if len(questions) != 1 || questions[0].Type != q.typ || questions[0].Class != dnsmessage.ClassINET ||
 		!sameName(questions[0].Name, q.name) {
-		return reply{}, errNotOurs
+		return reply{}, false
 	}
 	if r.truncated || r.rcode != dnsmessage.RCodeSuccess {
-		return r, nil
+		return r, true
 	}
 	answers, err := parseAnswers(&p)
 	if err != nil {
-		return reply{}, errMalformed
+		return reply{rcode: r.rcode, malformed: true}, true
 	}
 	owner := q.name
 	for i := 0; i < maxChain; i++ {
@@ -131,7 +129,7 @@ func parseReply(msg []byte, q question) (reply, error) {
 	if len(answers) == 0 {
 		r.referral = isReferral(&p, h)
 	}
-	return r, nil
+	return r, true
 }
 
 type record struct {

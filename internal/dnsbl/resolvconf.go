@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -105,5 +104,3 @@ func ParseServer(s string) (netip.AddrPort, error) {
 	}
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
 }
-
-func udpAddr(s netip.AddrPort) *net.UDPAddr { return net.UDPAddrFromAddrPort(s) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/tests/lab"
 )
 
@@ -54,7 +55,8 @@ func TestCommentOutAsEximReads(t *testing.T) {
 				"x = 1", "qualify_domain = example.org", "x = \\", "smtp_banner = \\", "a = b", "never_users = root",
 				"syslog_selector = 1\n", "", "log_selectors = +a\n", "", "+all", "+pid", "+a", "+pid", "+b", "+tls_sni", "+c", "+subject").Replace(c.in)
 			write(t, path, in)
-			twice := strings.Count(c.out, "#p# log_selector") > 1
+			// Exim 4.100 takes an option twice, and obeys the last.
+			twice := strings.Count(c.out, "#p# log_selector") > 1 && r.Suite.Exim != "4.100.1"
 			value, err := x.Option(ctx, path, "log_selector")
 			if (err != nil) != twice {
 				t.Errorf("%s: Exim says %v", c.name, err)
@@ -86,6 +88,13 @@ func TestConfigurationErrors(t *testing.T) {
 		} {
 			write(t, r.Snippet(snippet), c.text)
 			err := x.BuildDraft(ctx)
+			if snippet == "00-main/99-log" && r.Suite.Exim == "4.100.1" {
+				// No error there any more: the last is obeyed.
+				if err := errors.Join(err, os.Remove(r.Snippet(snippet))); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
 			var ce *ConfigError
 			if !errors.As(err, &ce) {
 				t.Fatalf("%s: %v; want a ConfigError", snippet, err)
@@ -170,6 +179,8 @@ func TestGreet(t *testing.T) {
 				hosts = append(hosts, pair[0], pair[1])
 			}
 			all := p.GreetAll(ctx, hosts, []int{25, 465, 587}, 2*time.Minute)
+			// Exim 4.100 loses a count where two sessions write it at once.
+			all = append(all, p.Greet(ctx, hosts[0], 25, 2*time.Minute))
 			if err := p.Close(); err != nil {
 				t.Error(err)
 			}
@@ -178,10 +189,10 @@ func TestGreet(t *testing.T) {
 
 		// A working rule, which counts in the hints database and runs a
 		// program as Exim's user.
-		all := prove("  defer message = slow down\n        ratelimit = 3 / 1h / strict / all\n" +
+		all := prove("  defer message = slow down\n        ratelimit = 1.5 / 1h / strict / all\n" +
 			"  deny condition = ${if !eq{${run{/usr/bin/id -un}}}{Debian-exim\\n}}\n" +
 			"  warn logwrite = seen $sender_host_address on $received_port\n")
-		if len(all) != 6 {
+		if len(all) != 7 {
 			t.Fatalf("%d sessions", len(all))
 		}
 		ok := 0
@@ -196,8 +207,8 @@ func TestGreet(t *testing.T) {
 				t.Errorf("a deferral by rate is not broken: %s", s)
 			}
 		}
-		if ok == 0 || ok == 6 {
-			t.Errorf("%d of 6 greeted: the sessions of one proof share their rate", ok)
+		if ok == 0 || ok == 7 {
+			t.Errorf("%d of 7 greeted: the sessions of one proof share their rate", ok)
 		}
 		// Nothing of it may be left in Exim's own spool, or the real rate
 		// would count it.
@@ -252,8 +263,8 @@ func TestDraftCutShort(t *testing.T) {
 		t.Fatalf("the case does not show what it should: %s", out)
 	}
 	err := x.BuildDraft(context.Background())
-	if err == nil || !strings.Contains(err.Error(), "10-acl-check-connect/90-default") || !strings.Contains(err.Error(), "is the disk full?") {
-		t.Errorf("%v; want an error that names the snippet", err)
+	if err == nil || !strings.Contains(err.Error(), "10-acl-check-connect/90-default") || !strings.Contains(remedy.Of(err), "disk is full") {
+		t.Errorf("%v; want an error that names the snippet, and what to look at", err)
 	}
 }
 

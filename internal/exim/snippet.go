@@ -2,6 +2,7 @@ package exim
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -154,11 +155,12 @@ func Uncomment(data []byte, prefix string) []byte {
 	return bytes.Join(lines, nil)
 }
 
-// Mark puts each setting of the main option in a snippet in or out of use. A
+// Mark puts each setting of the main options in a snippet in or out of use. A
 // line that starts with prefix counts as what follows it. For each setting mark
 // tells what to put before its physical lines, "" for nothing: it is given the
-// setting's number, from 0, and whether it had prefix before it.
-func Mark(data []byte, option, prefix string, mark func(n int, had bool) string) []byte {
+// option, the setting's number, from 0 and over all of them, and whether it had
+// prefix before it.
+func Mark(data []byte, options []string, prefix string, mark func(option string, n int, had bool) string) []byte {
 	lines := splitLines(data)
 	had := make([]bool, len(lines))
 	for i, l := range lines {
@@ -167,10 +169,11 @@ func Mark(data []byte, option, prefix string, mark func(n int, had bool) string)
 	found, _ := logicalLines(lines)
 	n := 0
 	for _, l := range found {
-		if !sets(l.text, option) {
+		i := slices.IndexFunc(options, func(option string) bool { return sets(l.text, option) })
+		if i < 0 {
 			continue
 		}
-		m := mark(n, had[l.first])
+		m := mark(options[i], n, had[l.first])
 		for i := l.first; i < l.end && m != ""; i++ {
 			lines[i] = append([]byte(m), lines[i]...)
 		}

@@ -95,20 +95,20 @@ func TestLocate(t *testing.T) {
 }
 
 func TestMark(t *testing.T) {
-	in := "a = 1\n#p# log_selector = +x \\\n#p#   +y\nlog_selector = +z\n#p# log_selector = +w\n# log_selector = +v\n#p# b = 2\n"
+	in := "a = 1\n#p# log_selector = +x \\\n#p#   +y\nlog_selector = +z\n#p# log_selector = +w\n# log_selector = +v\n#p# b = 2\n#p# event_action = e\n"
 	var asked []bool
-	got := Mark([]byte(in), "log_selector", "#p# ", func(n int, had bool) string {
-		if n != len(asked) {
-			t.Errorf("number %d comes as number %d", n, len(asked))
+	got := Mark([]byte(in), []string{"log_selector", "event_action"}, "#p# ", func(option string, n int, had bool) string {
+		if n != len(asked) || (option == "event_action") != (n == 3) {
+			t.Errorf("number %d comes as number %d, %s", n, len(asked), option)
 		}
 		asked = append(asked, had)
-		return []string{"#", "", "#p# "}[n]
+		return []string{"#", "", "#p# ", ""}[n]
 	})
-	want := "a = 1\n#log_selector = +x \\\n#  +y\nlog_selector = +z\n#p# log_selector = +w\n# log_selector = +v\nb = 2\n"
+	want := "a = 1\n#log_selector = +x \\\n#  +y\nlog_selector = +z\n#p# log_selector = +w\n# log_selector = +v\nb = 2\nevent_action = e\n"
 	if string(got) != want {
 		t.Errorf("Mark gives\n%s\nwant\n%s", got, want)
 	}
-	if want := []bool{true, false, true}; !slices.Equal(asked, want) {
+	if want := []bool{true, false, true, true}; !slices.Equal(asked, want) {
 		t.Errorf("which were out of use: %v; want %v", asked, want)
 	}
 }

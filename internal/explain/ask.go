@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"symbiosis-connect-acl/internal/rules"
 )
 
 // An answer is what Exim made of a string, or why it could not.
@@ -44,54 +46,45 @@ func (e *examiner) isKnown() []string {
 	return all
 }
 
+// database is the path of the firewall's database, as Exim sees it.
 func (e *examiner) database() string {
 	if !e.report.Active {
 		return e.Inside(e.Database)
 	}
-	return e.value("SYMBIOSIS_INCIDENT_DATABASE")
+	return e.value(rules.Database)
 }
 
-func (e *examiner) countOf(database string) string {
-	return "${if exists{" + database + "}{${lookup sqlite {" + database +
-		" select cast(coalesce(sum(count),0) as integer) from blacklist where ip='" + e.key.String() + "';}}}{absent}}"
+// valid asks whether the values of the macros have their form.
+func (e *examiner) valid(macros ...string) string {
+	var values []string
+	for _, m := range macros {
+		values = append(values, e.value(m))
+	}
+	return `${if match{` + strings.Join(values, " ") + `}{\N` + rules.Expression(macros...) + `\N}{yes}{no}}`
 }
 
-// What the rules take for a number of theirs; see 30-check-symbiosis-db,
-// 50-ratelimit, 80-delay-greeting and 05-check-auth-failures.
-const (
-	shapeThreshold = `^\d{1,9}$`
-	shapePeriod    = `(?:[1-9]\d{0,5}[ms]|[1-9]\d{0,3}h|[1-9]\d{0,2}[dw]){1,3}`
-	shapeRate      = `^\s*(?:[2-9]|[1-9]\d{1,5})(?:\.\d{1,3})?\s*/\s*` + shapePeriod + `\s*$`
-	shapeDelay     = `^[1-9]\d?$`
-	shapeAuth      = `^[1-9]\d{0,5} [1-9]\d{0,5} ` + shapePeriod + `$`
-)
+func (e *examiner) thresholdValid() string { return e.valid(rules.Threshold) }
 
-// valid asks whether a value has a shape.
-func valid(value, shape string) string {
-	return `${if match{` + value + `}{\N` + shape + `\N}{yes}{no}}`
-}
+func (e *examiner) rateValid() string { return e.valid(rules.Ratelimit) }
 
-func (e *examiner) thresholdValid() string {
-	return valid(e.value("SYMBIOSIS_INCIDENT_THRESHOLD"), shapeThreshold)
-}
-
-func (e *examiner) rateValid() string { return valid(e.value("CHECK_CONNECT_RATELIMIT"), shapeRate) }
-
-func (e *examiner) delayValid() string { return valid(e.value("CONNECT_GREETING_DELAY"), shapeDelay) }
+func (e *examiner) delayValid() string { return e.valid(rules.GreetingDelay) }
 
 func (e *examiner) authValid() string {
-	return valid(e.value("CONNECT_AUTH_FAILURES")+" "+e.value("CONNECT_AUTH_LENIENCY")+" "+e.value("CONNECT_AUTH_PERIOD"), shapeAuth)
+	return e.valid(rules.AuthFailures, rules.AuthLeniency, rules.AuthPeriod)
+}
+
+// unfit says that a rule cannot use the value of a macro.
+func unfit(macro, value string) string {
+	f, _ := rules.FormOf(macro)
+	return fmt.Sprintf("%s is %q: not %s", macro, value, f.Want)
 }
 
 // askAll asks at once what is sure to be asked, which saves starting Exim for
 // each of the questions.
 func (e *examiner) askAll() {
 	all := []string{questionVersion, questionSpool, e.thresholdValid(), e.rateValid(), e.delayValid(), e.authValid()}
-	if _, ok := e.macros["_HAVE_LOOKUP_SQLITE"]; ok {
-		all = append(all, e.countOf(e.database()))
-	}
 	all = append(all, e.isKnown()...)
-	for _, macro := range []string{"CONNECT_PORTS_HISTORY", "CONNECT_PORTS_RATELIMIT", "CONNECT_PORTS_DNSBLS", "CONNECT_PORTS_GREETING", "CONNECT_PORTS_REVERSE"} {
+	for _, macro := range []string{rules.PortsHistory, rules.PortsRatelimit, rules.PortsDNSBLs, rules.PortsGreeting, rules.PortsReverse} {
 		all = append(all, e.onPorts(macro)...)
 	}
 	answers := map[string]answer{}

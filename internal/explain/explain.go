@@ -24,152 +24,10 @@ import (
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/firewall"
+	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/rules"
 )
-
-// Ports are the ports that a report is about, in its order.
-var Ports = [...]int{25, 465, 587}
-
-// A Verdict is what a rule says about the host on one port.
-type Verdict string
-
-// The verdicts.
-const (
-	Accept     Verdict = "accept"      // lets the host past all later connect rules
-	Pass       Verdict = "pass"        // has nothing against it
-	Deny       Verdict = "deny"        // refuses it
-	Defer      Verdict = "defer"       // puts it off
-	Delay      Verdict = "delay"       // greets it late
-	WouldDeny  Verdict = "would deny"  // only learns: logs what it would do
-	WouldDefer Verdict = "would defer" // likewise
-	WouldDelay Verdict = "would delay" // likewise
-	Off        Verdict = "off"         // does not ask: switched off, not on this port, or not in the configuration
-	Skipped    Verdict = "skipped"     // could not ask; the host goes on
-	Depends    Verdict = "depends"     // on what the host will say after the greeting
-	Unknown    Verdict = "unknown"     // could not be found out here
-)
-
-// Refuses reports whether the verdict keeps the host out.
-func (v Verdict) Refuses() bool { return v == Deny || v == Defer }
-
-func (v Verdict) learning() Verdict {
-	switch v {
-	case Deny:
-		return WouldDeny
-	case Defer:
-		return WouldDefer
-	case Delay:
-		return WouldDelay
-	}
-	return v
-}
-
-// A Finding is a rule's verdict on one port.
-type Finding struct {
-	Port    int     `json:"port"`
-	Verdict Verdict `json:"verdict"`
-	Reached bool    `json:"reached"` // false when an earlier rule has decided
-}
-
-// A Rule is one rule with its verdicts, which are in the order of Ports.
-type Rule struct {
-	Name     string              `json:"name"` // such as history; firewall is what stands before Exim
-	Snippet  string              `json:"snippet,omitempty"`
-	State    string              `json:"state"` // in force: enforce, learn, off or measure; "" when it has none
-	Findings [len(Ports)]Finding `json:"verdicts"`
-	Evidence []string            `json:"evidence"`
-	Firewall []FirewallEntry     `json:"firewall,omitempty"`
-	Known    []KnownBy           `json:"known_by,omitempty"`
-	History  *History            `json:"history,omitempty"`
-	Rate     *Rate               `json:"rate,omitempty"`
-	DNSBL    []Round             `json:"dnsbl,omitempty"`
-	Reverse  []string            `json:"reverse_names,omitempty"`
-}
-
-// A FirewallEntry is a file of the firewall's blacklist.d about the host.
-type FirewallEntry struct {
-	File      string    `json:"file"`
-	Automatic bool      `json:"automatic"` // written by the platform's scan
-	Ports     []string  `json:"ports"`     // null means all
-	Since     time.Time `json:"since"`
-}
-
-// A KnownBy is a host list that has the host.
-type KnownBy struct {
-	List string `json:"list"`           // Exim's name of it
-	File string `json:"file,omitempty"` // "" when the configuration itself names the host
-	Line int    `json:"line,omitempty"`
-	Text string `json:"text,omitempty"` // the line
-}
-
-// A History is what the count database has about the host.
-type History struct {
-	Count     int64     `json:"count"`
-	Threshold string    `json:"threshold"` // a count above it is refused
-	Rows      int       `json:"rows"`
-	First     time.Time `json:"first"`
-	Last      time.Time `json:"last"`
-}
-
-// A Rate is an average that Exim remembers about the host.
-type Rate struct {
-	Now    float64   `json:"now"`  // events per period at this moment
-	Next   float64   `json:"next"` // with the event that is asked about
-	Limit  float64   `json:"limit"`
-	Period string    `json:"period"`
-	Last   time.Time `json:"last"` // the last event; zero when Exim remembers none
-}
-
-// A Round is what the DNS lists of some ports say.
-type Round struct {
-	Ports     []int  `json:"ports"`
-	Score     int    `json:"score"`
-	Threshold int    `json:"threshold"`
-	Problem   string `json:"problem,omitempty"` // why no list was asked
-	Lists     []List `json:"lists"`
-}
-
-// A List is what one DNS list says.
-type List struct {
-	List    string `json:"list"` // its zone, with any key hidden
-	Status  string `json:"status"`
-	Weight  int    `json:"weight"`
-	Code    string `json:"code,omitempty"`
-	Text    string `json:"text,omitempty"`
-	Problem string `json:"problem,omitempty"`
-}
-
-// An Outcome is what becomes of the host on one port.
-type Outcome struct {
-	Port  int    `json:"port"`
-	LetIn bool   `json:"let_in"`         // it is greeted, and its logins are looked at
-	Rule  string `json:"rule,omitempty"` // the first rule that refuses it
-	How   string `json:"how"`            // in words
-}
-
-// A Report is the whole answer.
-type Report struct {
-	Address  string              `json:"address"`
-	Key      string              `json:"key"` // under which the host is counted
-	Platform string              `json:"platform"`
-	Exim     string              `json:"exim"`
-	Active   bool                `json:"active"`   // whether the rules are in force at all
-	Complete bool                `json:"complete"` // false when the settings in force could not be read
-	Outcomes [len(Ports)]Outcome `json:"ports"`
-	Rules    []Rule              `json:"rules"`
-	Commands []string            `json:"let_in_commands"` // empty when nothing refuses the host
-	Notes    []string            `json:"notes"`
-}
-
-// LetIn reports whether the host is let in on every port.
-func (r *Report) LetIn() bool {
-	for _, o := range r.Outcomes {
-		if !o.LetIn {
-			return false
-		}
-	}
-	return true
-}
 
 // examiner is one report in the making.
 type examiner struct {
@@ -182,12 +40,15 @@ type examiner struct {
 	user   exim.User
 	report *Report
 
-	blind     bool // the settings in force could not be read
-	variables bool // 15-connect-variables is in force
-	known     bool // the host is let past
-	rates     map[string]remembered
-	noRates   string            // why the rates could not be read
-	answers   map[string]answer // what Exim has been asked already
+	blind   bool      // the settings in force could not be read
+	known   bool      // the host is let past
+	row     hosts.Row // what the host database knows
+	lost    time.Time // when that was begun anew
+	noRow   string    // why the row could not be read; then the host is a stranger
+	hidden  bool      // only from us
+	rates   map[string]remembered
+	noRates string            // why the rates could not be read
+	answers map[string]answer // what Exim has been asked already
 }
 
 // The time that Exim has for an answer, and for one that needs a resolver.
@@ -195,8 +56,6 @@ const (
 	askLimit     = 10 * time.Second
 	reverseLimit = 5 * time.Second
 )
-
-const marker = "SYMBIOSIS_CONNECT_ACL"
 
 // Explain examines the host at addr on the given platform. It changes nothing.
 // What cannot be found out is told in the report. An error means that not even
@@ -227,15 +86,17 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 		e.note("run it as root to see all: some of the firewall's files, the database and the rates may be out of reach")
 	}
 	e.report.Complete = !e.blind
-	_, e.report.Active = e.macros[marker]
+	_, e.report.Active = e.macros[rules.Marker]
 	if !e.report.Active && !e.blind {
 		e.note("the rules are not in force: %s-connect-setup apply", p.Name)
 	}
-	e.variables = e.inForce(snippetVariables)
-	if e.report.Active && !e.variables {
-		e.note("%s is not in the configuration in force: without it most rules let everyone pass", snippetVariables)
+	for _, needed := range []string{snippetVariables, snippetState} {
+		if e.report.Active && !e.inForce(needed) {
+			e.note("%s is not in the configuration in force: without it no rule acts", needed)
+		}
 	}
 
+	e.lookUp() // before anything runs beside it: it changes the rights of the process
 	// What waits for a resolver goes on meanwhile.
 	var lists Rule
 	var reverse answer
@@ -283,12 +144,15 @@ const (
 	connectDir       = "10-acl/10-acl-check-connect/"
 	snippetVariables = connectDir + "15-connect-variables"
 	snippetKnown     = connectDir + "20-accept-known"
+	snippetLookUp    = connectDir + "20-look-up-host"
 	snippetReverse   = connectDir + "21-check-sender-host-name"
 	snippetHistory   = connectDir + "30-check-symbiosis-db"
 	snippetRatelimit = connectDir + "50-ratelimit"
 	snippetDNSBLs    = connectDir + "60-check-dnsbls"
 	snippetGreeting  = connectDir + "80-delay-greeting"
 	snippetHelper    = "10-acl/11-acl-connect-helper"
+	snippetState     = "10-acl/14-acl-connect-state"
+	snippetHosts     = "10-acl/15-acl-connect-hosts"
 	snippetHelo      = "10-acl/20-acl-check-helo/30-check-helo-name"
 	snippetArgument  = "10-acl/30-acl-check-auth/03-check-auth-argument"
 	snippetAuth      = "10-acl/30-acl-check-auth/05-check-auth-failures"
@@ -312,8 +176,14 @@ func (e *examiner) rule(name, snippet, stateMacro, portsMacro string) (r Rule, a
 		return r, ask
 	}
 	if stateMacro != "" {
+		for _, needed := range []string{snippetVariables, snippetState} {
+			if !e.inForce(needed) {
+				r.tell("it needs %s", needed)
+				return r, ask
+			}
+		}
 		r.State = e.state(stateMacro)
-		if r.State == "off" {
+		if r.State == rules.Off {
 			return r, ask
 		}
 	}
@@ -322,7 +192,7 @@ func (e *examiner) rule(name, snippet, stateMacro, portsMacro string) (r Rule, a
 	}
 	if portsMacro != "" {
 		for i, a := range e.ask(askLimit, e.onPorts(portsMacro)...) {
-			ask[i] = e.variables && a.text == "yes"
+			ask[i] = a.text == "yes"
 			if a.failed() {
 				r.Findings[i].Verdict = Skipped
 				r.Evidence = append(r.Evidence, portsMacro+": "+a.text)
@@ -332,24 +202,14 @@ func (e *examiner) rule(name, snippet, stateMacro, portsMacro string) (r Rule, a
 	return r, ask
 }
 
-// state is the state in force: the suite's, where that is milder than the
-// rule's. What is none of the known values counts as learn.
-func (e *examiner) state(macro string) string {
-	suite, own := e.value("CONNECT_STATE_SUITE"), e.value(macro)
-	switch {
-	case suite == "off" || own == "off":
-		return "off"
-	case own == "measure" && macro == "CONNECT_STATE_RATELIMIT":
-		return "measure"
-	case suite == "enforce" && own == "enforce":
-		return "enforce"
-	}
-	return "learn"
+// state is the state in force.
+func (e *examiner) state(macro string) rules.State {
+	return rules.Milder(e.value(rules.StateSuite), macro, e.value(macro))
 }
 
 // set puts a verdict where the rule asks, as its state has it.
 func (r *Rule) set(ask [len(Ports)]bool, v Verdict) {
-	if r.State == "learn" {
+	if r.State == rules.Learn {
 		v = v.learning()
 	}
 	for i := range ask {
@@ -439,7 +299,7 @@ func (e *examiner) foreign() {
 			continue
 		}
 		switch connectDir + name {
-		case snippetVariables, snippetKnown, snippetReverse, snippetHistory, snippetRatelimit, snippetDNSBLs, snippetGreeting,
+		case snippetVariables, snippetKnown, snippetLookUp, snippetReverse, snippetHistory, snippetRatelimit, snippetDNSBLs, snippetGreeting,
 			connectDir + "00-header", connectDir + "10-accept-local", connectDir + "90-default":
 		default:
 			e.note("not explained here, because it is not ours: %s%s; exim4 -bh %s tries it", connectDir, name, e.host)

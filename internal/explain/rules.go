@@ -10,6 +10,8 @@ import (
 
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/rules"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // askReverse makes the query of 21-check-sender-host-name.
@@ -18,7 +20,7 @@ func (e *examiner) askReverse() answer {
 }
 
 func (e *examiner) reverse(name answer) Rule {
-	r, ask := e.rule("reverse", snippetReverse, "CONNECT_STATE_REVERSE", "CONNECT_PORTS_REVERSE")
+	r, ask := e.rule("reverse", snippetReverse, rules.StateReverse, rules.PortsReverse)
 	switch {
 	case name.failed():
 		r.set(ask, Pass) // only a clear "there is no such name" counts
@@ -34,52 +36,40 @@ func (e *examiner) reverse(name answer) Rule {
 	return r
 }
 
-// history makes the query of 30-check-symbiosis-db: through Exim, so that what
-// Exim cannot read is not read here either.
+// history compares what the host database has of the firewall's counts. The
+// rows behind it are the firewall's.
 func (e *examiner) history() Rule {
-	r, ask := e.rule("history", snippetHistory, "CONNECT_STATE_HISTORY", "CONNECT_PORTS_HISTORY")
-	h := &History{Threshold: strings.TrimSpace(e.value("SYMBIOSIS_INCIDENT_THRESHOLD"))}
-	database := e.database()
-	outside := filepath.Join(e.Root, database)
-	skip := func(why string) Rule {
-		r.set(ask, Skipped)
-		r.tell("history not known: %s", why)
-		return r
+	r, ask := e.rule("history", snippetHistory, rules.StateHistory, rules.PortsHistory)
+	h := &History{Count: e.row.History, Threshold: strings.TrimSpace(e.value(rules.Threshold))}
+	rows, err := blacklist.Rows(e.ctx, filepath.Join(e.Root, e.database()), e.key)
+	var sum int64
+	for _, row := range rows {
+		sum = blacklist.Plus(sum, row.Count)
 	}
-	if _, sqlite := e.macros["_HAVE_LOOKUP_SQLITE"]; sqlite {
-		a := e.ask(askLimit, e.countOf(database))[0]
-		if a.text == "absent" {
-			return skip(database + " does not exist (the firewall makes it when it first counts)")
-		}
-		n, err := strconv.ParseInt(a.text, 10, 64)
-		if a.failed() || err != nil {
-			return skip(fmt.Sprintf("%s: %s (%s-connect-setup check says more)", database, a.text, e.Name))
-		}
-		h.Count = n
-	} else {
-		n, err := blacklist.Sum(e.ctx, outside, e.key)
-		if err != nil {
-			return skip(err.Error())
-		}
-		h.Count = n
-	}
-	r.History = h
-	rows, err := blacklist.History(e.ctx, outside, e.key)
-	if err == nil && len(rows) > 0 {
+	if len(rows) > 0 {
 		h.Rows, h.First, h.Last = len(rows), rows[0].Time(), rows[len(rows)-1].Time()
 	}
+	if e.noRow != "" {
+		r.set(ask, e.forgets())
+		r.tell("history not known: %s", e.noRow)
+		h.Count = sum
+	}
+	r.History = h
 	text := fmt.Sprintf("count %d", h.Count)
 	if h.Rows > 0 {
-		text += fmt.Sprintf(" in %d %s, first %s, last %s", h.Rows, plural(h.Rows, "row", "rows"), stamp(h.First), stamp(h.Last))
+		text += fmt.Sprintf(" in %s, first %s, last %s", words.Plural(h.Rows, "row"), stamp(h.First), stamp(h.Last))
 	}
 	if err != nil {
-		text += fmt.Sprintf(" (the rows cannot be read: %v)", err)
+		text += fmt.Sprintf(" (the firewall's rows cannot be read: %v)", err)
 	}
-	if r.Snippet == snippetHistory && e.inForce(snippetHistory) {
+	if e.inForce(snippetHistory) {
 		text += fmt.Sprintf("; refused above %s", h.Threshold)
 	}
 	r.tell("%s", text)
-	if e.blind {
+	if err == nil && sum != h.Count {
+		r.tell("the firewall has counted %d meanwhile: %s-connect-db sync brings it over", sum, e.Name)
+	}
+	if e.blind || e.noRow != "" {
 		return r
 	}
 	// As the rule does, look at the threshold only when there is a count.
@@ -89,7 +79,7 @@ func (e *examiner) history() Rule {
 	}
 	if valid := e.ask(askLimit, e.thresholdValid())[0]; valid.text != "yes" {
 		r.set(ask, Skipped)
-		r.tell("SYMBIOSIS_INCIDENT_THRESHOLD is %q: not a whole number from 0 to 999999999", h.Threshold)
+		r.tell("%s", unfit(rules.Threshold, h.Threshold))
 		return r
 	}
 	if threshold, err := strconv.ParseInt(h.Threshold, 10, 64); err == nil && h.Count > threshold {
@@ -107,40 +97,35 @@ func (e *examiner) passOver(r *Rule, ask [len(Ports)]bool) {
 	for i, port := range Ports {
 		ask[i] = ask[i] && port != 25
 	}
-	if !any3(ask) {
-		return
-	}
-	if e.noRates != "" {
-		r.set(ask, Unknown)
-		r.tell("not known whether a user has logged in from there: %s", e.noRates)
-		return
-	}
-	if passed := e.rate("30d", "per_cmd/connect-auth-passed-", 0, time.Now()); passed.Now >= 0.05 {
+	switch {
+	case !any3(ask):
+	case time.Since(e.row.Login) < month:
 		r.set(ask, Pass)
-		r.tell("passed over on the users' ports, because somebody has logged in from there, last %s", stamp(passed.Last))
+		r.tell("passed over on the users' ports, because somebody has logged in from there, last %s", stamp(e.row.Login))
+	case within(e.lost, mourning):
+		r.set(ask, Pass)
+		r.tell("passed over on the users' ports, because the host database was lost, %s, and nobody knows for a week who is a user", stamp(e.lost))
 	}
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }
 
 func (e *examiner) ratelimit() Rule {
-	r, ask := e.rule("rate", snippetRatelimit, "CONNECT_STATE_RATELIMIT", "CONNECT_PORTS_RATELIMIT")
+	r, ask := e.rule("rate", snippetRatelimit, rules.StateRatelimit, rules.PortsRatelimit)
 	if !any3(ask) {
 		return r
 	}
-	setting := e.value("CHECK_CONNECT_RATELIMIT")
+	setting := e.value(rules.Ratelimit)
 	valid := e.ask(askLimit, e.rateValid())[0]
 	limit, period, _ := strings.Cut(setting, "/")
 	period = strings.TrimSpace(period)
 	most, err := strconv.ParseFloat(strings.TrimSpace(limit), 64)
 	if valid.text != "yes" || err != nil {
 		r.set(ask, Skipped)
-		r.tell("CHECK_CONNECT_RATELIMIT is %q: not a number from 2 to 999999 and a period such as 10 / 15m", setting)
+		r.tell("%s", unfit(rules.Ratelimit, setting))
+		return r
+	}
+	if since := latest(e.row.Delivered, e.row.Login); r.State != rules.Measure && within(since, month) {
+		r.set(ask, Pass)
+		r.tell("not limited: it delivered mail, or somebody logged in from it, last %s", stamp(since))
 		return r
 	}
 	if e.noRates != "" {
@@ -156,7 +141,7 @@ func (e *examiner) ratelimit() Rule {
 	} else {
 		r.tell("%.1f / %s now, %.1f with the next connection, last %s; put off from %s", rate.Now, period, rate.Next, stamp(rate.Last), trim(most))
 	}
-	if r.State == "measure" || rate.Next < most {
+	if r.State == rules.Measure || rate.Next < most {
 		r.set(ask, Pass)
 	} else {
 		r.set(ask, Defer)
@@ -164,25 +149,30 @@ func (e *examiner) ratelimit() Rule {
 	return r
 }
 
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 func trim(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 // dnsbls asks the lists of each port as symbiosis-connect-check dnsbl does, but
 // waits for every one of them.
 func (e *examiner) dnsbls() Rule {
-	r, ask := e.rule("dnsbl", snippetDNSBLs, "CONNECT_STATE_DNSBLS", "")
+	r, ask := e.rule("dnsbl", snippetDNSBLs, rules.StateDNSBLs, "")
 	if !any3(ask) {
 		return r
 	}
 	setting := map[int]string{}
-	for i, a := range e.ask(askLimit, e.onPorts("CONNECT_PORTS_DNSBLS")...) {
+	var remembers [len(Ports)]bool
+	for i, a := range e.ask(askLimit, e.onPorts(rules.PortsDNSBLs)...) {
 		switch a.text {
 		case "yes":
-			setting[i] = e.value("CHECK_CONNECT_IP_DNSBLS")
+			setting[i], remembers[i] = e.value(rules.ConnectLists), true
 		case "no":
-			setting[i] = e.value("CHECK_SUBMISSION_IP_DNSBLS")
-		}
-		if !e.variables {
-			setting[i] = ""
+			setting[i] = e.value(rules.SubmissionLists)
 		}
 	}
 	helper := filepath.Join(e.Root, "usr/sbin", e.Name+"-connect-check")
@@ -192,11 +182,11 @@ func (e *examiner) dnsbls() Rule {
 		if lists == "" || i > 0 && lists == strings.TrimSpace(setting[0]) || i > 1 && lists == strings.TrimSpace(setting[1]) {
 			continue
 		}
-		var on [len(Ports)]bool
+		var on, spares [len(Ports)]bool
 		round := Round{Lists: []List{}}
 		for j, port := range Ports {
 			if strings.TrimSpace(setting[j]) == lists {
-				on[j] = true
+				on[j], spares[j] = true, remembers[j]
 				round.Ports = append(round.Ports, port)
 			}
 		}
@@ -212,8 +202,16 @@ func (e *examiner) dnsbls() Rule {
 			verdict = e.round(&round, lists)
 		}
 		r.set(on, verdict)
+		passed := any3(spares) && within(e.row.ListsPassed, time.Duration(seconds(e.value(rules.DNSBLMemory)))*time.Second)
+		if passed {
+			verdict = Pass
+			r.set(spares, verdict)
+		}
 		r.DNSBL = append(r.DNSBL, round)
 		e.tellRound(&r, round, verdict)
+		if passed {
+			r.tell("Exim does not ask: it has passed the lists, %s, which counts for %s", stamp(e.row.ListsPassed), e.value(rules.DNSBLMemory))
+		}
 	}
 	return r
 }
@@ -224,14 +222,14 @@ func (e *examiner) round(out *Round, setting string) Verdict {
 		out.Problem = err.Error()
 		return Skipped
 	}
-	threshold, err := strconv.Atoi(strings.TrimSpace(e.value("CHECK_CONNECT_DNSBL_THRESHOLD")))
+	threshold, err := strconv.Atoi(strings.TrimSpace(e.value(rules.DNSBLThreshold)))
 	if err != nil || threshold < 1 {
-		out.Problem = fmt.Sprintf("CHECK_CONNECT_DNSBL_THRESHOLD is %q: not a whole number of 1 or more", e.value("CHECK_CONNECT_DNSBL_THRESHOLD"))
+		out.Problem = unfit(rules.DNSBLThreshold, e.value(rules.DNSBLThreshold))
 		return Skipped
 	}
-	timeout, err := time.ParseDuration(strings.TrimSpace(e.value("CHECK_CONNECT_DNSBL_TIMEOUT")))
+	timeout, err := time.ParseDuration(strings.TrimSpace(e.value(rules.DNSBLTimeout)))
 	if err != nil || timeout <= 0 {
-		out.Problem = fmt.Sprintf("CHECK_CONNECT_DNSBL_TIMEOUT is %q: not a time such as 2s", e.value("CHECK_CONNECT_DNSBL_TIMEOUT"))
+		out.Problem = unfit(rules.DNSBLTimeout, e.value(rules.DNSBLTimeout))
 		return Skipped
 	}
 	result, err := dnsbl.Check(e.ctx, e.host, lists, dnsbl.Options{Threshold: threshold, Timeout: timeout,
@@ -293,11 +291,11 @@ func (e *examiner) tellRound(r *Rule, round Round, verdict Verdict) {
 }
 
 func (e *examiner) greeting() Rule {
-	r, ask := e.rule("greeting", snippetGreeting, "CONNECT_STATE_GREETING", "CONNECT_PORTS_GREETING")
+	r, ask := e.rule("greeting", snippetGreeting, rules.StateGreeting, rules.PortsGreeting)
 	if !any3(ask) {
 		return r
 	}
-	seconds := strings.TrimSpace(e.value("CONNECT_GREETING_DELAY"))
+	seconds := strings.TrimSpace(e.value(rules.GreetingDelay))
 	on := e.ask(askLimit, e.delayValid())[0]
 	switch {
 	case seconds == "0":
@@ -306,26 +304,25 @@ func (e *examiner) greeting() Rule {
 		return r
 	case on.text != "yes":
 		r.set(ask, Skipped)
-		r.tell("CONNECT_GREETING_DELAY is %q: not a whole number of seconds from 0 to 99", seconds)
+		r.tell("%s", unfit(rules.GreetingDelay, seconds))
 		return r
 	}
-	if e.noRates != "" {
+	switch {
+	case e.hidden:
 		r.set(ask, Unknown)
-		r.tell("not known whether it has been here: %s", e.noRates)
-		return r
-	}
-	if rate := e.rate("30d", "per_conn/connect-greeted-", 0, time.Now()); rate.Now >= 0.05 {
+		r.tell("not known whether it has been here: %s", e.noRow)
+	case time.Since(e.row.Greeted) < month:
 		r.set(ask, Pass)
-		r.tell("it has waited before, last %s", stamp(rate.Last))
-	} else {
+		r.tell("it has waited before, last %s", stamp(e.row.Greeted))
+	default:
 		r.set(ask, Delay)
-		r.tell("it has not been here before: greeted after %s s", seconds)
+		r.tell("it has not been here before, as far as this server knows: greeted after %s s", seconds)
 	}
 	return r
 }
 
 func (e *examiner) helo() Rule {
-	r, ask := e.rule("helo", snippetHelo, "CONNECT_STATE_HELO", "")
+	r, ask := e.rule("helo", snippetHelo, rules.StateHelo, "")
 	r.set(ask, Depends)
 	if any3(ask) {
 		r.tell("%s bots' names, and names with brackets or quotation marks", refuses(r.State))
@@ -334,7 +331,7 @@ func (e *examiner) helo() Rule {
 }
 
 func (e *examiner) authArgument() Rule {
-	r, ask := e.rule("auth-argument", snippetArgument, "CONNECT_STATE_AUTH", "")
+	r, ask := e.rule("auth-argument", snippetArgument, rules.StateAuth, "")
 	r.set(ask, Depends)
 	if any3(ask) {
 		r.tell("%s AUTH commands that are none", refuses(r.State))
@@ -342,21 +339,21 @@ func (e *examiner) authArgument() Rule {
 	return r
 }
 
-func refuses(state string) string {
-	if state == "learn" {
+func refuses(state rules.State) string {
+	if state == rules.Learn {
 		return "would refuse"
 	}
 	return "refuses"
 }
 
-// auth reads the failed logins that Exim remembers. It runs after accepted,
+// auth looks at the failed logins of the host. It runs after accepted,
 // because known hosts are not counted.
 func (e *examiner) auth() Rule {
-	r, ask := e.rule("auth", snippetAuth, "CONNECT_STATE_AUTH", "")
+	r, ask := e.rule("auth", snippetAuth, rules.StateAuth, "")
 	if !any3(ask) {
 		return r
 	}
-	failures, leniency, period := e.value("CONNECT_AUTH_FAILURES"), e.value("CONNECT_AUTH_LENIENCY"), e.value("CONNECT_AUTH_PERIOD")
+	failures, leniency, period := e.value(rules.AuthFailures), e.value(rules.AuthLeniency), e.value(rules.AuthPeriod)
 	valid := e.ask(askLimit, e.authValid())[0]
 	switch {
 	case e.known:
@@ -367,34 +364,30 @@ func (e *examiner) auth() Rule {
 		r.set(ask, Off)
 		r.tell("it needs %s", snippetKnown)
 		return r
-	case !e.variables:
-		r.set(ask, Off)
-		r.tell("it needs %s", snippetVariables)
-		return r
 	case valid.text != "yes":
 		r.set(ask, Skipped)
 		r.tell("CONNECT_AUTH_FAILURES, _LENIENCY and _PERIOD are %q, %q and %q: not two whole numbers from 1 to 999999 and a period such as 1h", failures, leniency, period)
 		return r
-	case e.noRates != "":
-		r.set(ask, Unknown)
-		r.tell("failed logins not known: %s", e.noRates)
+	case e.noRow != "":
+		r.set(ask, e.forgets())
+		r.tell("failed logins not known: %s", e.noRow)
 		return r
 	}
-	now := time.Now()
 	limit, why := failures, ""
-	if passed := e.rate("30d", "per_cmd/connect-auth-passed-", 0, now); passed.Now >= 0.05 {
-		limit, why = leniency, ", because somebody has logged in from there, last "+stamp(passed.Last)
+	if time.Since(e.row.Login) < month {
+		limit, why = leniency, ", because somebody has logged in from there, last "+stamp(e.row.Login)
 	}
-	most, _ := strconv.ParseFloat(limit, 64)
-	rate := e.rate(period, "per_cmd/connect-auth-failed-", 0, now)
-	rate.Limit = most
-	r.Rate = &rate
+	most, _ := strconv.ParseInt(limit, 10, 64)
+	rate := Rate{Limit: float64(most), Period: period}
 	text := fmt.Sprintf("no failed logins remembered; %s / %s allowed%s", limit, period, why)
-	if !rate.Last.IsZero() {
-		text = fmt.Sprintf("%.1f failed logins / %s, last %s; %s allowed%s", rate.Now, period, stamp(rate.Last), limit, why)
+	if time.Since(e.row.FailuresSince).Abs() < time.Duration(seconds(period))*time.Second {
+		rate.Now, rate.Last = float64(e.row.Failures), e.row.FailuresSince
+		text = fmt.Sprintf("%s since %s; %s / %s allowed%s", words.Plural(e.row.Failures, "failed login"), stamp(rate.Last), limit, period, why)
 	}
+	rate.Next = rate.Now
+	r.Rate = &rate
 	r.tell("%s", text)
-	if rate.Now >= most-0.5 {
+	if rate.Now >= rate.Limit {
 		r.set(ask, Defer)
 	} else {
 		r.set(ask, Pass)

@@ -1,22 +1,27 @@
 // Package firewall reads the directories in which the platform's firewall keeps
-// one file for each address: blacklist.d and whitelist.d.
+// one file for each address: blacklist.d and whitelist.d. They belong to an
+// unprivileged user, whose links are not followed: see package safepath.
 package firewall
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // autoSuffix marks the files that the platform's scan writes and removes.
 const autoSuffix = ".auto"
+
+// UnknownPorts stands for the ports of an entry that is a symbolic link.
+const UnknownPorts = "?"
 
 // An Entry is one file: an address or a network, and the ports it is about.
 type Entry struct {
@@ -33,31 +38,39 @@ type Entries []Entry
 // Read reads the entries in dir. A directory that does not exist has none, and
 // a file whose name is no address is none.
 func Read(dir string) (Entries, error) {
-	files, err := os.ReadDir(dir)
+	d, err := safepath.OpenDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, err
 	}
+	defer d.Close()
+	files, err := d.Names()
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(files)
 	var all Entries
-	for _, f := range files {
-		name, auto := strings.CutSuffix(f.Name(), autoSuffix)
+	for _, file := range files {
+		name, auto := strings.CutSuffix(file, autoSuffix)
 		p, ok := prefix(name)
 		if !ok {
 			continue
 		}
-		e := Entry{Net: p, Automatic: auto, File: filepath.Join(dir, f.Name())}
-		st, err := os.Stat(e.File)
-		if err != nil || !st.Mode().IsRegular() {
+		e := Entry{Net: p, Automatic: auto, File: filepath.Join(dir, file)}
+		text, modified, err := read(d, file)
+		var link *safepath.LinkError
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, safepath.ErrNotRegular):
 			continue // removed meanwhile, or no file of the firewall's
-		}
-		e.Modified = st.ModTime()
-		text, err := os.ReadFile(e.File)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		} else if err != nil {
+		case errors.As(err, &link):
+			// One link must not hide all other entries: its name says which host
+			// it is about, and only the ports stay unknown.
+			text = []byte(UnknownPorts)
+		case err != nil:
 			return nil, err
 		}
+		e.Modified = modified
 		e.Ports = strings.Fields(string(text))
 		if len(e.Ports) == 0 || slices.Contains(e.Ports, "all") {
 			e.Ports = nil
@@ -65,6 +78,21 @@ func Read(dir string) (Entries, error) {
 		all = append(all, e)
 	}
 	return all, nil
+}
+
+func read(d *safepath.Dir, name string) (text []byte, modified time.Time, err error) {
+	st, err := d.Lstat(name)
+	if err != nil {
+		return nil, modified, err
+	}
+	modified = st.ModTime()
+	f, err := d.Open(name)
+	if err != nil {
+		return nil, modified, err
+	}
+	defer f.Close()
+	text, err = io.ReadAll(f)
+	return text, modified, err
 }
 
 // prefix reads a file's name: an address or a network with "|" for "/".
@@ -95,11 +123,28 @@ func (e Entries) Lookup(k address.Key) Entries {
 	return found
 }
 
+// HasAutomatic reports whether there is a file in dir that the platform's scan
+// wrote for the host.
+func HasAutomatic(dir string, k address.Key) (bool, error) {
+	return automatic(dir, k, func(d *safepath.Dir, name string) error {
+		_, err := d.Lstat(name)
+		return err
+	})
+}
+
 // RemoveAutomatic removes the file that the platform's scan wrote for the host
 // in dir, and reports whether there was one. The firewall follows at its next
 // reload.
 func RemoveAutomatic(dir string, k address.Key) (bool, error) {
-	err := os.Remove(filepath.Join(dir, k.FileName()+autoSuffix))
+	return automatic(dir, k, (*safepath.Dir).Remove)
+}
+
+func automatic(dir string, k address.Key, do func(*safepath.Dir, string) error) (bool, error) {
+	d, err := safepath.OpenDir(dir)
+	if err == nil {
+		defer d.Close()
+		err = do(d, k.FileName()+autoSuffix)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -3,9 +3,12 @@ package firewall
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/safepath"
+	"symbiosis-connect-acl/internal/safepath/safepathtest"
 )
 
 func key(t *testing.T, s string) address.Key {
@@ -62,4 +65,35 @@ func TestRead(t *testing.T) {
 	if none, err := Read(filepath.Join(dir, "nowhere")); none != nil || err != nil {
 		t.Errorf("an absent directory: %v, %v", none, err)
 	}
+}
+
+// The folder belongs to a user whose links root neither reads nor removes
+// through.
+func TestUserSwapsLinks(t *testing.T) {
+	k := key(t, "192.0.2.1")
+	auto := k.FileName() + autoSuffix
+	p := safepathtest.New(t, "25\n", auto)
+	p.File = filepath.Join(p.Dir, auto)
+	real, err := safepath.OpenDir(p.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer real.Close()
+	p.Try(func() error {
+		all, err := Read(p.Dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range all {
+			// A link in the place of one file hides no other entry.
+			if slices.Equal(e.Ports, []string{UnknownPorts}) {
+				return &safepath.LinkError{Link: e.File, Folder: p.Dir}
+			}
+		}
+		if f, err := real.OpenFile(auto, os.O_CREATE, 0o644); err == nil {
+			f.Close()
+		}
+		_, err = RemoveAutomatic(p.Dir, k)
+		return err
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -20,6 +21,16 @@ const (
 	originCreated    = "no file"
 	originFile       = "a file of"
 )
+
+// isMarker tells whether a line is one of ours, and no comment on a pattern.
+func isMarker(line string) bool {
+	for _, m := range []string{beginMarker, endMarker, supersededMarker, originMarker} {
+		if strings.HasPrefix(line, m) {
+			return true
+		}
+	}
+	return false
+}
 
 // A Superseded is a line of the administrator's file that Install takes out of
 // use, because a pattern of ours counts the same event.
@@ -235,15 +246,25 @@ func squeeze(s string) string {
 	}, s)
 }
 
+// How published patterns are written, white space squeezed out. What stands
+// before the address, and between it and Exim's words, differs from place to
+// place; with +incoming_interface it has our own end of the connection, "I=".
+var (
+	publishedHead   = `^\^?(?:\.\*|H=|authenticatorfailedfor|\(|\\\)|\))*`
+	publishedMiddle = `(?:\.[*+]\??|\\[dS][*+]|\[[^\]]*\][*+]|\\[\[\]]|[():?]|I=|(?:temporarily|rejected)(?:connectionin"connect"ACL:)?)*`
+	published       = regexp.MustCompile(publishedHead + `\\\[__IP__\\\]` + publishedMiddle + `(?:` +
+		`(rejectedAUTHLOGIN:SSLorTLSencryptionrequiredwhenauthenticating)|` +
+		`535Incorrectauthenticationdata|` +
+		`AUTHcommandusedwhennotadvertised|` +
+		`Blacklisted:Deniedaccess-historyofunwantedactivity|` +
+		`Senderdeferred)$`)
+)
+
 // supersedes tells whether a pattern of ours counts what this line of the
-// platform's stock file, of the published article or of nftfw's stock file
-// counts, and names the source. What stands between the address and the words,
-// and how the end is written, differs between the places where it was
-// published.
+// platform's stock file, of the published article or its author's later work,
+// or of nftfw's stock file counts, and names the source.
 func supersedes(pattern string) (string, bool) {
 	s := squeeze(pattern)
-	s = strings.TrimPrefix(s, "^")
-	s = strings.TrimPrefix(s, ".*")
 	for trimmed := true; trimmed; {
 		trimmed = false
 		for _, tail := range []string{"$", ".*", `\.`, "."} {
@@ -252,24 +273,11 @@ func supersedes(pattern string) (string, bool) {
 			}
 		}
 	}
-	const stock, article = "the platform's own pattern, which an attacker can turn against others", "a published pattern, which an attacker can turn against others"
-	if rest, ok := strings.CutPrefix(s, `authenticatorfailedfor.*\)\[__IP__\]:535`); ok {
-		return article, rest == "Incorrectauthenticationdata"
-	}
-	rest, ok := strings.CutPrefix(s, `\[__IP__\]`)
-	if !ok {
+	switch m := published.FindStringSubmatch(s); {
+	case m == nil:
 		return "", false
+	case m[1] != "":
+		return "the platform's own pattern, which an attacker can turn against others", true
 	}
-	for _, word := range []string{"rejected.*", "temporarily.*", ".*"} {
-		rest = strings.TrimPrefix(rest, word)
-	}
-	switch rest {
-	case "rejectedAUTHLOGIN:SSLorTLSencryptionrequiredwhenauthenticating":
-		return stock, true
-	case "AUTHcommandusedwhennotadvertised",
-		"Blacklisted:Deniedaccess-historyofunwantedactivity",
-		"Senderdeferred":
-		return article, true
-	}
-	return "", false
+	return "a published pattern, which an attacker can turn against others", true
 }

@@ -40,6 +40,23 @@ authenticator failed for .*\) \[__IP__\]: 535 Incorrect authentication data.*$
 \[__IP__\] .* Sender deferred.*$
 `
 
+// What nftfw ships, and what the article's author has published since, for logs
+// with +incoming_interface.
+const later = `
+\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.*$
+authenticator failed for .*\) \[__IP__\]: 535 Incorrect authentication data.*$
+\[__IP__\].*Blacklisted: Denied access - history of unwanted activity.*$
+\[__IP__\] rejected.*Blacklisted: Denied access - history of unwanted activity.*$
+\[__IP__\].*AUTH command used when not advertised.*$
+\[__IP__\].* Sender deferred.*$
+\[__IP__\] temporarily.* Sender deferred.*$
+\[__IP__\] I=.*rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.*$
+authenticator failed for .*\) \[__IP__\] I=.*: 535 Incorrect authentication data.*$
+\[__IP__\] I=.*Blacklisted: Denied access - history of unwanted activity.*$
+\[__IP__\].*I=.* Sender deferred.*$
+\[__IP__\].*I=.*AUTH command used when not advertised.*$
+`
+
 func ours(t *testing.T) []byte {
 	t.Helper()
 	data, err := os.ReadFile("../../patterns.d/exim4.patterns")
@@ -79,6 +96,8 @@ func TestInstallRemoveRestores(t *testing.T) {
 		"one line end":              []byte("\n"),
 		"stock":                     []byte(stock),
 		"stock and article":         []byte(stock + article),
+		"stock, article and later":  []byte(stock + article + later),
+		"later, CRLF, no final end": []byte(strings.TrimSuffix(strings.ReplaceAll(later, "\n", "\r\n"), "\r\n")),
 		"no final newline":          []byte(strings.TrimSuffix(stock, "\n")),
 		"CRLF":                      []byte(strings.ReplaceAll(stock+article, "\n", "\r\n")),
 		"CRLF, no final line end":   []byte(strings.TrimSuffix(strings.ReplaceAll(stock, "\n", "\r\n"), "\r\n")),
@@ -145,7 +164,17 @@ func TestInstallSupersedes(t *testing.T) {
 		`\[__IP__\].* Sender deferred.*$`,
 		`\[__IP__\] rejected.*Blacklisted: Denied access - history of unwanted activity.*$`,
 		`\[__IP__\] temporarily.* Sender deferred.*$`,
+		`\[__IP__\] I=\[.*\]:\d+ AUTH command used when not advertised.*$`,
+		`H=.*\[__IP__\](:\d+)? I=\S+ temporarily rejected connection in "connect" ACL: Sender deferred.*$`,
+		`\[__IP__\]:[0-9]+ I=[^ ]+: 535 Incorrect authentication data`,
+		`\[__IP__\]: 535 Incorrect authentication data.*$`,
+		`.*authenticator failed for (.*) \[__IP__\].*I=.*535 Incorrect authentication data.*$`,
 		own[0],
+	}
+	for _, s := range strings.Split(strings.TrimSpace(article+later), "\n") {
+		if s != "" && s[0] != '#' {
+			spellings = append(spellings, s)
+		}
 	}
 	for _, s := range spellings {
 		merged, superseded, err := Install([]byte(stock+s+"\n"), ours(t))
@@ -164,6 +193,9 @@ func TestInstallSupersedes(t *testing.T) {
 		`\[__IP__\]: 535 of my own$`,
 		`# \[__IP__\] AUTH command used when not advertised.*$`,
 		`authenticator failed for mine \[__IP__\]$`,
+		`\[__IP__\] I=.* RCPT .*Unrouteable address$`,
+		`TLS error on connection from \[__IP__\].*An unexpected TLS packet was received.*$`,
+		`^[-0-9]{10} [:0-9]{8} H=\(mine\) \[__IP__\] AUTH command used when not advertised$`,
 	} {
 		_, superseded, err := Install([]byte(s+"\n"), ours(t))
 		if err != nil || len(superseded) != 0 {

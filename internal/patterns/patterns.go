@@ -62,6 +62,7 @@ const (
 type Pattern struct {
 	Line     int    // its line in the file, from 1
 	Source   string // as written, white space around it dropped
+	Comment  string // the first line of the comment directly above it, "" without one
 	Expanded string // as the platform compiles it
 	Engine   Engine // "" before Compile, and when the pattern does not compile
 
@@ -95,9 +96,20 @@ func Parse(data []byte) (*File, error) {
 		line := 1 + bytes.Count(data[:i], []byte("\n"))
 		return nil, &Error{Line: line, Reason: "a NUL byte: this is not a pattern file"}
 	}
+	comment := ""
 	for i, raw := range strings.Split(string(data), "\n") {
 		line, n := trim(raw), i+1
-		if line == "" || line[0] == '#' {
+		above := comment
+		comment = ""
+		if line == "" {
+			continue
+		}
+		if line[0] == '#' {
+			if text := trim(line[1:]); above == "" && !strings.Contains(text, ipToken) && !isMarker(line) {
+				comment = text
+			} else {
+				comment = above
+			}
 			continue
 		}
 		if v, ok := setting(line, "file"); ok {
@@ -119,7 +131,7 @@ func Parse(data []byte) (*File, error) {
 			f.Notes = append(f.Notes, Note{n, fmt.Sprintf("a second \"ports =\": the ports are those of line %d, and Symbiosis takes this line for a regular expression", f.PortLine)})
 			continue
 		}
-		p := &Pattern{Line: n, Source: line, Expanded: expand(line)}
+		p := &Pattern{Line: n, Source: line, Comment: above, Expanded: expand(line)}
 		switch strings.Count(line, ipToken) {
 		case 0:
 			f.Notes = append(f.Notes, Note{n, "no " + ipToken + ": nftfw skips this line"})

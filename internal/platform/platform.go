@@ -17,13 +17,14 @@ type Platform struct {
 	Package string // our package on that system: "symbiosis-connect-acl" or "sympl-connect-acl"
 	Root    string // "/" on a server
 
-	EximDir      string // where make builds exim4.conf
-	SnippetDir   string // the tree of snippets, below EximDir
-	FirewallDir  string // patterns.d, blacklist.d, whitelist.d and their like
-	Database     string // the count database
-	StateDir     string // what our setup tool remembers between runs
-	ShareDir     string // our files that no administrator edits
-	DefaultsFile string // settings of our cron job and setup tool
+	EximDir       string // where make builds exim4.conf
+	SnippetDir    string // the tree of snippets, below EximDir
+	FirewallDir   string // patterns.d, blacklist.d, whitelist.d and their like
+	Database      string // the count database
+	HostsDatabase string // our own, in a directory of Exim's user
+	StateDir      string // what our setup tool remembers between runs
+	ShareDir      string // our files that no administrator edits
+	DefaultsFile  string // settings of our cron job and setup tool
 }
 
 // ErrNone says that neither Symbiosis nor Sympl is installed below the root.
@@ -33,19 +34,34 @@ func paths(name, root string) Platform {
 	at := func(p string) string { return filepath.Join(root, p) }
 	pkg := name + "-connect-acl"
 	p := Platform{
-		Name:         name,
-		Package:      pkg,
-		Root:         root,
-		EximDir:      at("/etc/exim4"),
-		SnippetDir:   at("/etc/exim4/" + name + ".d"),
-		FirewallDir:  at("/etc/" + name + "/firewall"),
-		Database:     at("/var/lib/" + name + "/firewall-blacklist-count.db"),
-		StateDir:     at("/var/lib/" + pkg),
-		ShareDir:     at("/usr/share/" + pkg),
-		DefaultsFile: at("/etc/default/" + pkg),
+		Name:          name,
+		Package:       pkg,
+		Root:          root,
+		EximDir:       at("/etc/exim4"),
+		SnippetDir:    at("/etc/exim4/" + name + ".d"),
+		FirewallDir:   at("/etc/" + name + "/firewall"),
+		Database:      at("/var/lib/" + name + "/firewall-blacklist-count.db"),
+		HostsDatabase: at("/var/lib/" + pkg + "/hosts/hosts.db"),
+		StateDir:      at("/var/lib/" + pkg),
+		ShareDir:      at("/usr/share/" + pkg),
+		DefaultsFile:  at("/etc/default/" + pkg),
 	}
 	return p
 }
+
+// PatternFile gives the firewall's patterns for Exim's log.
+func (p Platform) PatternFile() string {
+	return filepath.Join(p.FirewallDir, "patterns.d", "exim4.patterns")
+}
+
+// OurPatterns gives those that our package brings along for it.
+func (p Platform) OurPatterns() string {
+	return filepath.Join(p.ShareDir, "patterns.d", "exim4.patterns")
+}
+
+// JournalDir gives the directory that is there while our setup tool changes
+// something, and after a run that did not come to its end.
+func (p Platform) JournalDir() string { return filepath.Join(p.StateDir, "journal") }
 
 // Symbiosis gives the paths of Symbiosis below root, whether it is there or not.
 func Symbiosis(root string) Platform { return paths("symbiosis", root) }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"symbiosis-connect-acl/internal/atomicfile"
+	"symbiosis-connect-acl/internal/remedy"
+	"symbiosis-connect-acl/internal/safepath"
 )
 
 // An entry of the journal is the undo of one change. It is on the disk before
@@ -88,19 +90,21 @@ func (t *transaction) record(e entry) error {
 // prepare records the undo of a change to path that somebody else will make.
 // data is the content that it will have, nil when it will be removed.
 func (t *transaction) prepare(step, path string, data []byte) (resolved string, err error) {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	dir, name, err := safepath.Resolve(path)
+	if err != nil {
 		return "", err
 	}
+	defer dir.Close()
+	path = dir.Path(name)
 	e := entry{Step: step, Path: path}
 	if data != nil {
 		e.New = digest(data)
 	}
-	_, err = os.Lstat(path)
+	backup := "." + name + "." + t.tag + ".undo"
+	_, err = dir.Lstat(name)
 	switch {
 	case err == nil:
-		e.Backup = filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+t.tag+".undo")
+		e.Backup = dir.Path(backup)
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", err
 	}
@@ -109,10 +113,10 @@ func (t *transaction) prepare(step, path string, data []byte) (resolved string, 
 	}
 	if e.Backup != "" {
 		// A name left over from a run whose journal is gone has no meaning.
-		if err := os.Remove(e.Backup); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := dir.Remove(backup); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
-		if err := keep(path, e.Backup); err != nil {
+		if err := keep(dir, name, backup); err != nil {
 			return "", err
 		}
 	}
@@ -122,28 +126,29 @@ func (t *transaction) prepare(step, path string, data []byte) (resolved string, 
 // keep gives the file a second name, or copies it where the file system has no
 // hard links. The name must be free: the directory may be one in which others
 // put links.
-func keep(path, backup string) error {
-	err := os.Link(path, backup)
+func keep(dir *safepath.Dir, name, backup string) error {
+	err := dir.Link(name, backup)
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		err = copyFile(path, backup)
+		err = copyFile(dir, name, backup)
 	}
 	if err != nil {
 		return err
 	}
-	return atomicfile.SyncDir(filepath.Dir(backup))
+	return dir.Sync()
 }
 
 // copyFile copies a file with its owner, mode and time to a name that is free.
-func copyFile(path, to string) (err error) {
-	data, err := os.ReadFile(path)
+func copyFile(dir *safepath.Dir, name, to string) (err error) {
+	from, err := dir.Open(name)
 	if err != nil {
 		return err
 	}
-	st, err := os.Stat(path)
+	defer from.Close()
+	st, err := from.Stat()
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := dir.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -151,14 +156,11 @@ func copyFile(path, to string) (err error) {
 		if e := f.Close(); err == nil {
 			err = e
 		}
-		if err == nil {
-			err = os.Chtimes(to, st.ModTime(), st.ModTime())
-		}
 		if err != nil {
-			os.Remove(to)
+			dir.Remove(to)
 		}
 	}()
-	if _, err = f.Write(data); err != nil {
+	if _, err = io.Copy(f, from); err != nil {
 		return err
 	}
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
@@ -167,6 +169,9 @@ func copyFile(path, to string) (err error) {
 		}
 	}
 	if err = f.Chmod(st.Mode()); err != nil {
+		return err
+	}
+	if err = safepath.SetTime(f, st.ModTime()); err != nil {
 		return err
 	}
 	return f.Sync()
@@ -190,10 +195,7 @@ func (t *transaction) remove(step, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(path); err != nil {
-		return err
-	}
-	if err := atomicfile.SyncDir(filepath.Dir(path)); err != nil {
+	if err := atomicfile.Remove(path); err != nil {
 		return err
 	}
 	return t.faults.point(step + " when done")
@@ -224,7 +226,7 @@ func finish(dir string, entries []entry) error {
 		if e.Backup == "" {
 			continue
 		}
-		if err := os.Remove(e.Backup); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := e.removeBackup(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
@@ -262,8 +264,22 @@ func undo(dir string, entries []entry, f *faults, action func(e entry, putBack b
 	return finish(dir, entries)
 }
 
+func (e entry) removeBackup() error {
+	dir, _, err := safepath.Resolve(e.Path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Remove(filepath.Base(e.Backup))
+}
+
 func (e entry) undo(reconcile func(string, []byte) []byte) (changed bool, err error) {
-	now, err := os.ReadFile(e.Path)
+	dir, name, err := safepath.Resolve(e.Path)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	now, err := dir.ReadFile(name)
 	exists := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
@@ -273,14 +289,15 @@ func (e entry) undo(reconcile func(string, []byte) []byte) (changed bool, err er
 			return false, nil
 		}
 		if digest(now) != e.New {
-			return false, reconciled(e.Path, now, reconcile)
+			return false, reconciled(e.Path, reconcile)
 		}
-		if err := os.Remove(e.Path); err != nil {
+		if err := dir.Remove(name); err != nil {
 			return false, err
 		}
-		return true, atomicfile.SyncDir(filepath.Dir(e.Path))
+		return true, dir.Sync()
 	}
-	old, err := os.ReadFile(e.Backup)
+	backup := filepath.Base(e.Backup)
+	old, err := dir.ReadFile(backup)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil // the change was never begun, or is undone already
 	}
@@ -291,19 +308,23 @@ func (e entry) undo(reconcile func(string, []byte) []byte) (changed bool, err er
 	// as when a Makefile that makes a backup is stopped between two renames.
 	ours := !exists || e.New != "" && digest(now) == e.New
 	if !ours && !bytes.Equal(now, old) {
-		return false, reconciled(e.Path, now, reconcile)
+		return false, reconciled(e.Path, reconcile)
 	}
-	if err := os.Rename(e.Backup, e.Path); err != nil {
+	if err := dir.Rename(backup, name); err != nil {
 		return false, err
 	}
 	// Two names of one file are not renamed: nothing was changed then.
-	if err := os.Remove(e.Backup); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := dir.Remove(backup); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	return true, atomicfile.SyncDir(filepath.Dir(e.Path))
+	return true, dir.Sync()
 }
 
-func reconciled(path string, now []byte, reconcile func(string, []byte) []byte) error {
+func reconciled(path string, reconcile func(string, []byte) []byte) error {
+	now, err := safepath.ReadFile(path)
+	if err != nil {
+		return err
+	}
 	data := reconcile(path, now)
 	if data == nil || bytes.Equal(data, now) {
 		return nil
@@ -339,7 +360,7 @@ func journal(dir string) (entries []entry, committed, found bool, err error) {
 			return entries, committed, true, nil
 		}
 		if err != nil {
-			return nil, false, true, fmt.Errorf("%s is damaged (%w): put what it names right by hand, move %s away, and run this again", filepath.Join(dir, openLog), err, dir)
+			return nil, false, true, remedy.Add(fmt.Errorf("%s is damaged (%w)", filepath.Join(dir, openLog), err), "put what it names right by hand, move %s away, and run this again", dir)
 		}
 		entries = append(entries, e)
 	}

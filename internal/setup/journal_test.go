@@ -8,6 +8,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"symbiosis-connect-acl/internal/safepath"
+	"symbiosis-connect-acl/internal/safepath/safepathtest"
 )
 
 func TestCopyFile(t *testing.T) {
@@ -20,7 +23,10 @@ func TestCopyFile(t *testing.T) {
 	}
 	old := time.Unix(1e9, 5e8)
 	must(t, os.Chtimes(path, old, old))
-	must(t, copyFile(path, to))
+	d, err := safepath.OpenDir(dir)
+	must(t, err)
+	defer d.Close()
+	must(t, copyFile(d, "f", "g"))
 	a, err := os.Stat(path)
 	must(t, err)
 	b, err := os.Stat(to)
@@ -35,8 +41,8 @@ func TestCopyFile(t *testing.T) {
 	must(t, os.WriteFile(victim, []byte("precious"), 0o644))
 	link := filepath.Join(dir, "link")
 	must(t, os.Symlink(victim, link))
-	for _, f := range []func(string, string) error{copyFile, keep} {
-		if err := f(path, link); !errors.Is(err, fs.ErrExist) {
+	for _, f := range []func(*safepath.Dir, string, string) error{copyFile, keep} {
+		if err := f(d, "f", "link"); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("%v; want that the name is taken", err)
 		}
 	}
@@ -115,4 +121,36 @@ func TestUndo(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("left: %q, %v", left, err)
 	}
+}
+
+// A user who swaps links in while the setup tool, as root, changes and puts
+// back a file of his folder has nothing outside of it changed.
+func TestUserSwapsLinks(t *testing.T) {
+	p := safepathtest.New(t, "old")
+	j := filepath.Join(t.TempDir(), "journal")
+	none := func(string, []byte) []byte { return nil }
+	p.Try(func() error {
+		tx, err := begin(j, "tag", &faults{})
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(j)
+		defer tx.log.Close()
+		if err := tx.write("change", p.File, []byte("ours"), 0o644); err != nil {
+			return errors.Join(err, undone(undo(j, tx.entries, &faults{}, nil, none)))
+		}
+		if err := tx.remove("removal", p.File); err != nil {
+			return errors.Join(err, undone(undo(j, tx.entries, &faults{}, nil, none)))
+		}
+		return undo(j, tx.entries, &faults{}, nil, none)
+	}, fs.ErrNotExist, fs.ErrExist)
+}
+
+// undone leaves out that an undo met the same links.
+func undone(err error) error {
+	var link *safepath.LinkError
+	if errors.As(err, &link) {
+		return nil
+	}
+	return err
 }

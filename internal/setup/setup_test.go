@@ -3,38 +3,29 @@ package setup
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sort"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"symbiosis-connect-acl/internal/doctor"
+	"symbiosis-connect-acl/internal/door"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/remedy"
+	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/tests/lab"
 )
 
 // The test binary is also the tool that is run and killed.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "setup-tool" {
-		if os.Args[2] == "check" {
-			found, err := Check(context.Background(), Options{Root: os.Args[3]})
-			if err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(1)
-			}
-			json.NewEncoder(os.Stdout).Encode(found)
-			os.Exit(0)
-		}
 		opt := Options{Root: os.Args[3], Note: func(s string) { fmt.Println(s) }}
 		run := map[string]func(context.Context, Options) error{"apply": Apply, "remove": Remove}[os.Args[2]]
 		if err := run(context.Background(), opt); err != nil {
@@ -68,6 +59,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
+var (
+	unpack   = lab.Unpack
+	snapshot = lab.Snapshot
+	same     = lab.Same
+)
+
 // newRoot gives a root with the platform and the files of our package as dpkg
 // unpacks them.
 func newRoot(t *testing.T, suite, name string) *lab.Root {
@@ -76,101 +73,6 @@ func newRoot(t *testing.T, suite, name string) *lab.Root {
 	unpack(t, r)
 	r.Make("exim4.conf")
 	return r
-}
-
-func unpack(t *testing.T, r *lab.Root) {
-	t.Helper()
-	rename := strings.NewReplacer("symbiosis-connect", "sympl-connect", "/symbiosis", "/sympl")
-	if r.Platform == "symbiosis" {
-		rename = strings.NewReplacer()
-	}
-	share := "usr/share/" + r.Platform + "-connect-acl"
-	for from, to := range map[string]string{
-		"symbiosis.d":               "etc/exim4/" + r.Platform + ".d",
-		"patterns.d":                share + "/patterns.d",
-		"debian/marker.conf":        share + "/marker.conf",
-		"debian/refused-helo-names": share + "/refused-helo-names",
-	} {
-		from = filepath.Join(lab.SourceDir(), from)
-		must(t, filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			data, err := os.ReadFile(p)
-			if err != nil {
-				return err
-			}
-			rel, err := filepath.Rel(from, p)
-			if err != nil {
-				return err
-			}
-			r.Write(filepath.Join(to, rel), rename.Replace(string(data)), 0o644)
-			return nil
-		}))
-	}
-}
-
-// snapshot describes every file below the directories that setup may touch:
-// content, owner, mode and, with times, the time of change.
-func snapshot(t *testing.T, r *lab.Root, times bool) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	for _, dir := range []string{"etc", "var/lib", "var/spool/exim4", "var/log/exim4", "tmp", "run", "srv"} {
-		must(t, filepath.WalkDir(r.Path(dir), func(p string, d fs.DirEntry, err error) error {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			st, err := d.Info()
-			if err != nil {
-				return err
-			}
-			sys := st.Sys().(*syscall.Stat_t)
-			s := fmt.Sprintf("%v %d:%d", st.Mode(), sys.Uid, sys.Gid)
-			if st.Mode().IsRegular() {
-				data, err := os.ReadFile(p)
-				if err != nil {
-					return err
-				}
-				s += fmt.Sprintf(" %x links %d", sha256.Sum256(data), sys.Nlink)
-				if times {
-					s += " " + st.ModTime().String()
-				}
-			}
-			all[strings.TrimPrefix(p, r.Dir)] = s
-			return nil
-		}))
-	}
-	return all
-}
-
-// differ lists what is not the same in two snapshots.
-func differ(a, b map[string]string, except ...string) []string {
-	var all []string
-	seen := map[string]bool{}
-	for _, m := range []map[string]string{a, b} {
-		for p := range m {
-			skip := seen[p]
-			for _, e := range except {
-				skip = skip || p == e
-			}
-			seen[p] = true
-			if !skip && a[p] != b[p] {
-				all = append(all, fmt.Sprintf("%s: %s | %s", p, a[p], b[p]))
-			}
-		}
-	}
-	sort.Strings(all)
-	return all
-}
-
-func same(t *testing.T, when string, a, b map[string]string, except ...string) {
-	t.Helper()
-	if d := differ(a, b, except...); len(d) > 0 {
-		t.Errorf("%s:\n%s", when, strings.Join(d, "\n"))
-	}
 }
 
 func options(t *testing.T, r *lab.Root) (Options, *bytes.Buffer) {
@@ -193,14 +95,14 @@ func inForce(t *testing.T, r *lab.Root) bool {
 	if err != nil {
 		t.Errorf("the configuration in force: %v", err)
 	}
-	_, on := m[markerMacro]
+	_, on := m[rules.Marker]
 	return on
 }
 
 func TestApplyAndRemove(t *testing.T) {
 	lab.SkipUnlessReady(t)
 	ctx := context.Background()
-	for _, c := range [][2]string{{"bullseye", "symbiosis"}, {"bookworm", "sympl"}, {"trixie", "symbiosis"}} {
+	for _, c := range [][2]string{{"bullseye", "symbiosis"}, {"bookworm", "sympl"}, {"trixie", "symbiosis"}, {"forky", "sympl"}} {
 		{
 			t.Run(c[0]+"/"+c[1], func(t *testing.T) {
 				t.Parallel()
@@ -579,13 +481,13 @@ func TestFaults(t *testing.T) {
 		}, "turns away a host that did nothing.*550 closed"},
 		"no make": {func(t *testing.T, r *lab.Root) {
 			must(t, os.Remove(r.Path("usr/bin/make")))
-		}, "make is not installed"},
+		}, "make is not installed.*run: apt-get install make$"},
 		"no Exim": {func(t *testing.T, r *lab.Root) {
 			must(t, os.Remove(r.Path("usr/sbin/exim4")))
 		}, "exim4 is not installed"},
 		"our package is not there": {func(t *testing.T, r *lab.Root) {
 			must(t, os.Remove(r.Path("usr/share/symbiosis-connect-acl/marker.conf")))
-		}, "install the package symbiosis-connect-acl"},
+		}, "is not there\nrun: apt-get install symbiosis-connect-acl$"},
 		"a bad setting": {func(t *testing.T, r *lab.Root) {
 			r.Write("etc/default/symbiosis-connect-acl", "\nCONNECT_ACL_PATTERNS=maybe\n", 0o644)
 		}, "symbiosis-connect-acl:2: CONNECT_ACL_PATTERNS=maybe: write yes or no"},
@@ -598,7 +500,12 @@ func TestFaults(t *testing.T) {
 			must(t, os.Remove(path))
 			must(t, os.Symlink("../../../passwd", path))
 			must(t, os.Lchown(path, 1000, 1000))
-		}, "symbolic link to a file of another owner"},
+		}, "exim4.patterns is a symbolic link in a folder that others than root may change"},
+		"a folder of root's behind the patterns": {func(t *testing.T, r *lab.Root) {
+			path := r.Path("etc/symbiosis/firewall/patterns.d")
+			must(t, os.Rename(path, path+".mine"))
+			must(t, os.Symlink("/etc/cron.d", path))
+		}, "patterns.d is a symbolic link in a folder that others than root may change"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -607,10 +514,13 @@ func TestFaults(t *testing.T) {
 			before := snapshot(t, r, true)
 			opt, out := options(t, r)
 			err := Apply(ctx, opt)
-			if err == nil || !regexp.MustCompile("(?s)"+c.want).MatchString(err.Error()) {
+			if err == nil || !regexp.MustCompile("(?s)"+c.want).MatchString(err.Error()+"\n"+remedy.Of(err)) {
 				t.Fatalf("%v; want %q\n%s", err, c.want, out)
 			}
 			same(t, "after the failure", before, snapshot(t, r, true))
+			if all, _ := filepath.Glob(r.Path("var/lib/*-connect-acl/hosts")); len(all) > 0 {
+				t.Errorf("left behind: %v", all)
+			}
 		})
 	}
 }
@@ -647,7 +557,7 @@ func TestFullDisk(t *testing.T) {
 			continue
 		}
 		failed++
-		if text := strings.ToLower(err.Error()); !strings.Contains(text, "no space left") && !strings.Contains(text, "is the disk full?") {
+		if text := strings.ToLower(err.Error()); !strings.Contains(text, "no space left") && !strings.Contains(remedy.Of(err), "disk is full") {
 			t.Errorf("%d blocks free: %v", free, err)
 		}
 		same(t, fmt.Sprintf("%d blocks free", free), before, snapshot(t, r, true))
@@ -736,8 +646,8 @@ func TestNoPlatform(t *testing.T) {
 	if got := r.Read("etc/symbiosis/firewall/patterns.d/exim4.patterns"); got != stock {
 		t.Errorf("the patterns are %q\n%s", got, out)
 	}
-	if _, err := os.Stat(r.Path("var/lib/symbiosis-connect-acl")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the state is left: %v", err)
+	if left, err := filepath.Glob(r.Path("var/lib/symbiosis-connect-acl/*")); err != nil || len(left) != 1 || filepath.Base(left[0]) != "hosts" {
+		t.Errorf("left: %v %v", left, err)
 	}
 }
 
@@ -808,10 +718,10 @@ func TestOtherMakefile(t *testing.T) {
 	before := snapshot(t, r, false)
 	opt, _ := options(t, r)
 	must(t, Apply(ctx, opt))
-	found, err := Check(ctx, Options{Root: r.Dir})
+	found, err := doctor.Check(ctx, r.Dir)
 	must(t, err)
 	for _, f := range found {
-		if f.Level != OK && (f.Topic == "build" || f.Topic == "configuration" || f.Topic == "door") {
+		if f.Level != doctor.OK && (f.Topic == "build" || f.Topic == "configuration" || f.Topic == "door") {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -921,7 +831,7 @@ func TestBesideTheDoctor(t *testing.T) {
 	if out, code, _ := tool(t, r, "apply", ""); code != 0 {
 		t.Fatalf("apply: %s", out)
 	}
-	if s := p.Greet(ctx, exim.Innocent()[0][0], 25, greetDeadline); !s.OK() {
+	if s := p.Greet(ctx, exim.Innocent()[0][0], 25, door.Deadline); !s.OK() {
 		t.Errorf("the doctor's session: %s", s)
 	}
 	if _, err := os.Stat(r.Path(left)); err == nil {
@@ -930,20 +840,121 @@ func TestBesideTheDoctor(t *testing.T) {
 }
 
 // An option of ours that also stands in an included file is named, with what
-// to do.
-func TestIncludedLogSelector(t *testing.T) {
-	t.Parallel()
-	r := newRoot(t, lab.DefaultSuite, "symbiosis")
-	r.Write("etc/exim4/more.conf", "log_selector = +pid\n", 0o644)
-	r.Write("etc/exim4/symbiosis.d/00-main/95-mine", ".include /etc/exim4/more.conf\n", 0o644)
-	r.Make("exim4.conf")
-	before := snapshot(t, r, true)
-	opt, _ := options(t, r)
-	err := Apply(context.Background(), opt)
-	if err == nil || !strings.Contains(err.Error(), "log_selector also stands where this tool cannot see it") || !strings.Contains(err.Error(), "more.conf") {
-		t.Errorf("%v; want the file and the remedy", err)
+// to do. Exim 4.100 takes it twice and obeys the last, so there it is this tool
+// that says so, without the file's name: ours might have no effect, and then a
+// client could write whole lines of the log.
+func TestIncludedOption(t *testing.T) {
+	lab.SkipUnlessReady(t)
+	for _, suite := range []string{lab.DefaultSuite, "forky"} {
+		for option, line := range map[string]string{"log_selector": "log_selector = +pid\n", "event_action": "event_action = ${if eq{$event_name}{no:such}{x}}\n"} {
+			t.Run(suite+"/"+option, func(t *testing.T) {
+				t.Parallel()
+				r := newRoot(t, suite, "symbiosis")
+				r.Write("etc/exim4/more.conf", line, 0o644)
+				r.Write("etc/exim4/symbiosis.d/00-main/95-mine", ".include /etc/exim4/more.conf\n", 0o644)
+				r.Make("exim4.conf")
+				before := snapshot(t, r, true)
+				opt, _ := options(t, r)
+				err := Apply(context.Background(), opt)
+				if err == nil || !strings.Contains(err.Error(), option+" also stands where this tool cannot see it") || suite == lab.DefaultSuite && !strings.Contains(err.Error(), "more.conf") {
+					t.Errorf("%v; want the file and the remedy", err)
+				}
+				same(t, "after the failure", before, snapshot(t, r, true))
+			})
+		}
 	}
-	same(t, "after the failure", before, snapshot(t, r, true))
+}
+
+// An administrator's event_action is taken over on every Exim, and comes back.
+func TestEventAction(t *testing.T) {
+	lab.SkipUnlessReady(t)
+	ctx := context.Background()
+	for _, suite := range lab.Suites {
+		t.Run(suite.Exim, func(t *testing.T) {
+			t.Parallel()
+			r := newRoot(t, suite.Name, "symbiosis")
+			r.Write("etc/exim4/symbiosis.d/00-main/70-mine", "MINE = msg:complete\nlog_selector = +subject\nhide event_action = \"\\${if eq{\\$event_name}{MINE}\\\n"+
+				"# why\n   {\\${acl{acl_mine}}}}\"\nnever_users = root : daemon\n", 0o640)
+			r.Write("etc/exim4/symbiosis.d/00-main/60-general-options", "", 0o644)
+			r.Make("exim4.conf")
+			before := snapshot(t, r, false)
+			x := installation(r)
+			value := func(option string) string {
+				t.Helper()
+				v, err := x.Option(ctx, x.Config(), option)
+				must(t, err)
+				return v
+			}
+			his := value("event_action")
+			if want := "${if eq{$event_name}{msg:complete}{${acl{acl_mine}}}}"; his != want {
+				t.Fatalf("event_action = %q before", his)
+			}
+			opt, out := options(t, r)
+			must(t, Apply(ctx, opt))
+			if !strings.Contains(out.String(), "log_selector and event_action taken over from "+r.Snippet("00-main/70-mine")) {
+				t.Errorf("nobody is told:\n%s", out)
+			}
+			macros, err := x.Macros(ctx, x.Config())
+			must(t, err)
+			got := value("event_action")
+			if _, ours := macros["_EXP_VAR_EVENT_NAME"]; !ours && got != his || ours && !strings.HasSuffix(got, "{"+his+"}}") {
+				t.Errorf("event_action = %q; want %q in it", got, his)
+			}
+			if l := value("log_selector"); !strings.Contains(l, "+subject") {
+				t.Errorf("log_selector = %q; want +subject in it", l)
+			}
+			rep, err := Status(ctx, opt)
+			if must(t, err); rep.EventAction != his || len(rep.EventSnippets) != 1 || rep.LogSelector != "+subject" {
+				t.Errorf("status: %+v", rep)
+			}
+			applied := snapshot(t, r, true)
+			must(t, Apply(ctx, opt))
+			same(t, "a second apply", applied, snapshot(t, r, true))
+
+			// One more line beside that: both are asked. 4.100 obeys the last, as
+			// it would without us.
+			r.Write("etc/exim4/symbiosis.d/00-main/75-more", "event_action = ${if eq{$event_name}{msg:defer}{y}}\n", 0o644)
+			must(t, Apply(ctx, opt))
+			want := his + "${if eq{$event_name}{msg:defer}{y}}"
+			if suite.Name == "forky" {
+				want = strings.TrimPrefix(want, his)
+			}
+			if got := value("event_action"); !strings.Contains(got, want) {
+				t.Errorf("event_action = %q; want %q in it", got, want)
+			}
+			if l := value("log_selector"); !strings.Contains(l, "+subject") {
+				t.Errorf("log_selector = %q; want +subject in it", l)
+			}
+			must(t, os.Remove(r.Snippet("00-main/75-more")))
+			must(t, Apply(ctx, opt))
+			must(t, Remove(ctx, opt))
+			same(t, "after remove", before, snapshot(t, r, false))
+		})
+	}
+}
+
+// Exim 4.100 takes several log_selectors and obeys the last. What would be in
+// force without us stays in force, and remove brings every line back as it was:
+// there is none too many.
+func TestLogSelectorTwiceIsNoError(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, "forky", "symbiosis")
+	ctx := context.Background()
+	r.Write("etc/exim4/symbiosis.d/00-main/15-first", "log_selector = +subject\n", 0o644)
+	r.Write("etc/exim4/symbiosis.d/00-main/56-second", "log_selector = +pid\n", 0o644)
+	r.Make("exim4.conf")
+	before := snapshot(t, r, false)
+	opt, _ := options(t, r)
+	x := installation(r)
+	for range 2 {
+		must(t, Apply(ctx, opt))
+		value, err := x.Option(ctx, x.Config(), logSelector)
+		if must(t, err); !strings.Contains(value, "+pid") || strings.Contains(value, "+subject") || !strings.HasSuffix(value, "-dkim_verbose") {
+			t.Errorf("log_selector = %q; want +pid, and ours last", value)
+		}
+	}
+	must(t, Remove(ctx, opt))
+	same(t, "after remove", before, snapshot(t, r, false))
 }
 
 // An option that ours and a snippet of the administrator's both set: he is told
@@ -957,7 +968,7 @@ func TestOwnCommandACL(t *testing.T) {
 	before := snapshot(t, r, true)
 	opt, _ := options(t, r)
 	err := Apply(context.Background(), opt)
-	if err == nil || !strings.Contains(err.Error(), "00-main/35-mine") || !strings.Contains(err.Error(), "do as the comment in "+r.Snippet(quitSnippet)) {
+	if err == nil || !strings.Contains(err.Error(), "00-main/35-mine") || !strings.Contains(remedy.Of(err), "do as the comment in "+r.Snippet(quitSnippet)) {
 		t.Errorf("%v; want both snippets and the remedy", err)
 	}
 	same(t, "after the failure", before, snapshot(t, r, true))

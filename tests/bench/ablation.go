@@ -21,9 +21,9 @@ var variants = []variant{
 	{name: "ours, history only, without the rules that are off", local: historyOnly, edit: map[string]string{
 		"21-check-sender-host-name": nothing, "50-ratelimit": nothing, "60-check-dnsbls": nothing, "80-delay-greeting": nothing}},
 	{name: "the bare lookup: one line, no rule of ours", edit: map[string]string{
-		"15-connect-variables": nothing, "20-accept-known": nothing, "21-check-sender-host-name": nothing,
+		"15-connect-variables": nothing, "20-accept-known": nothing, "20-look-up-host": nothing, "21-check-sender-host-name": nothing,
 		"50-ratelimit": nothing, "60-check-dnsbls": nothing, "80-delay-greeting": nothing,
-		"30-check-symbiosis-db": "  warn set acl_c_connect_count = ${lookup sqlite {SYMBIOSIS_INCIDENT_DATABASE select sum(count) from blacklist where ip='$sender_host_address';}}\n"}},
+		"30-check-symbiosis-db": "  warn set acl_c_connect_count = ${lookup sqlite {CONNECT_HOSTS_DATABASE select history from host where net='$sender_host_address';}}\n"}},
 }
 
 // ablation takes parts out of the tree, one after the other.

@@ -13,7 +13,6 @@
 package main
 
 import (
-	"context"
 	"embed"
 	"flag"
 	"fmt"
@@ -30,7 +29,6 @@ import (
 	"testing"
 	"time"
 
-	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/blacklist/blacklisttest"
 	"symbiosis-connect-acl/tests/lab"
 )
@@ -50,7 +48,7 @@ var parts = []part{
 	{"helper", "The database helper as a process", helper},
 	{"dnsbl", "The DNS lists", dnsLists},
 	{"attack", "Under attack", attack},
-	{"database", "Maintenance of the database", database},
+	{"database", "Bringing the history over", database},
 	{"patterns", "Searching a log for offences", patternSearch},
 }
 
@@ -114,10 +112,6 @@ func (b *bench) must(err error) {
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == "-maintain" {
-		maintainChild(os.Args[2])
-		return
-	}
 	os.Exit(run())
 }
 
@@ -250,25 +244,13 @@ func (b *bench) machine() string {
 		lab.SuiteNamed(b, b.suite).Exim, b.suite, first("sqlite3", "--version"), runtime.Version())
 }
 
-// plain gives a count database without an index, as the platform leaves it,
-// and indexed the same one with ours.
+// plain gives a count database, as the platform leaves it.
 func (b *bench) plain(rows int) string {
 	path := filepath.Join(b.dir, fmt.Sprintf("plain-%d.db", rows))
 	if _, err := os.Stat(path); err != nil {
 		b.Logf("making a database of %d rows", rows)
 		b.must(blacklisttest.Generate(path+".new", blacklisttest.Spec{Seed: 1, Rows: rows, Now: time.Now()}))
 		b.must(os.Chmod(path+".new", 0o644))
-		b.must(os.Rename(path+".new", path))
-	}
-	return path
-}
-
-func (b *bench) indexed(rows int) string {
-	path := filepath.Join(b.dir, fmt.Sprintf("indexed-%d.db", rows))
-	if _, err := os.Stat(path); err != nil {
-		b.copyFile(b.plain(rows), path+".new")
-		_, err := blacklist.Maintain(context.Background(), path+".new", blacklist.Options{Index: true})
-		b.must(err)
 		b.must(os.Rename(path+".new", path))
 	}
 	return path

@@ -1,13 +1,18 @@
 package corpus
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
 	"testing"
+
+	"symbiosis-connect-acl/internal/patterns/compose"
 )
+
+var update = flag.Bool("update", false, "write the table instead of comparing it")
 
 const (
 	docFile    = "../../docs/patterns.md"
@@ -71,9 +76,9 @@ func table(t *testing.T, entries []Entry) string {
 	sort.Strings(versions)
 	fmt.Fprintf(&b, "%d lines, %d ways of forging, %d selector sets.\n\n", len(entries), len(ways), len(sets))
 
-	rules := Rules()
+	rules := compose.Rules()
 	event := func(i int) string { return rules[i].Event }
-	b.WriteString("| patterns | engine | Exim | offences | caught | evaded | framed | counted twice | ordinary traffic taken |\n|---|---|---|---:|---:|---:|---:|---:|---:|\n")
+	b.WriteString("| patterns | engine | Exim | offences | caught | evaded | framed | counted twice | ordinary traffic taken | relays counted |\n|---|---|---|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, e := range append(Engines("."), NftfwReading(".")) {
 		hits, err := e.Apply(patternFile, lines(entries))
 		if err != nil {
@@ -82,7 +87,7 @@ func table(t *testing.T, entries []Entry) string {
 		for _, v := range versions {
 			part, index := byVersion(v)
 			s := Judge(part, pick(hits, index), event)
-			fmt.Fprintf(&b, "| ours | %s | %s | %d | %d | %d | %d | %d | %d |\n", e.Name, v, s.Offences, s.Caught, s.Evaded, s.Framed, s.Double, s.Ordinary)
+			fmt.Fprintf(&b, "| ours | %s | %s | %d | %d | %d | %d | %d | %d | %d |\n", e.Name, v, s.Offences, s.Caught, s.Evaded, s.Framed, s.Double, s.Ordinary, s.Relays)
 		}
 	}
 	b.WriteString("\n| pattern | lines that frame an innocent host: Ruby | Python | Go |\n|---|---:|---:|---:|\n")

@@ -21,12 +21,15 @@ func TestHostileLinesAreCheap(t *testing.T) {
 		`2026-11-23 12:00:00 SMTP protocol error in "AUTH `,
 		`2026-11-23 12:00:00 SMTP protocol synchronization error (input sent without waiting for greeting): rejected connection from H=[192.0.2.1]`,
 		`2026-11-23 12:00:00 rejected EHLO from [192.0.2.1]: syntactically invalid argument(s): `,
-		`2026-11-23 12:00:00 SMTP call from (a) [192.0.2.1] dropped: too many unrecognized commands (last `,
+		`2026-11-23 12:00:00 LOGIN authenticator failed for H=(`,
+		`2026-11-23 12:00:00 rejected EHLO from (a) [192.0.2.1]: syntactically invalid argument(s): `,
+		`2026-11-23 12:00:00 SMTP call from [192.0.2.1] dropped: too many unrecognized commands (last was "`,
+		`2026-11-23 12:00:00 SMTP call from [192.0.2.1] dropped: too many syntax or protocol errors (last command was "`,
 		`Nov 23 12:00:00 host exim: `,
 	}
 	pieces := []string{
-		`a`, ` `, `(`, `)`, `[`, `]`, `"`, `:`, `: `, `d`, `d AUT`, `: 53`, `: too man`, `[1.2.3.4]`, `(a) [1.2.3.4] `,
-		`" H=`, `" H=(`, `" H=(a) [1.2.3.4]:1 I=[1.2.3.4]:2 U=`, ` A="b"`, ` A=b`, ` A=`, ` A`, ` A="`, ` U=a U=`, ` U`, `" H=a U`, `x" H=(a) [1.2.3.4]`, ` I=[1.2.3.4]:25`, `exim[1]: `, `1`, `.`,
+		`a`, ` `, `(`, `)`, `[`, `]`, `"`, `:`, `: `, `d`, `d AUT`, `: 53`, `",  C=RCPT,`, `RCPT,`, `[1.2.3.4]`, `(a) [1.2.3.4] `,
+		`" H=`, `" H=(`, ` TLS`, ` U=`, `[a`, `([`, `n)`, `" H=(a) [1.2.3.4]:1 I=[1.2.3.4]:2 U=`, ` A="b"`, ` A=b`, ` A=`, ` A`, ` A="`, ` U=a U=`, ` U`, `" H=a U`, `x" H=(a) [1.2.3.4]`, ` I=[1.2.3.4]:25`, `exim[1]: `, `1`, `.`,
 	}
 	var hostile []string
 	for _, s := range starts {

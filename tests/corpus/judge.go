@@ -1,3 +1,5 @@
+// Package corpus holds what real Exims have logged of every event and of every
+// way to forge one that we know of, and judges pattern files by it.
 package corpus
 
 import (
@@ -19,7 +21,7 @@ type Entry struct {
 	Version  string // Exim's
 	Set      string // the log selectors in force
 	Scenario string
-	Kind     string // event, attack or ordinary
+	Kind     string // event, attack, ordinary, or relay: a host that passes on what others have made up
 	Peer     netip.Addr
 	Want     string // the events the whole scenario must be counted for; "?" where only framing matters
 	Line     string // as it stands in the log
@@ -139,6 +141,7 @@ type Score struct {
 	Framed   int // lines from which an address was taken that is not the peer's
 	Double   int // lines that two patterns took
 	Ordinary int // lines of ordinary traffic that were taken and should not have been
+	Relays   int // lines of relays that were taken: none may be, whatever the scenario wants
 
 	Examples []string // one for each kind of failure and scenario
 }
@@ -168,6 +171,13 @@ func Judge(entries []Entry, hits [][]Hit, event func(pattern int) string) *Score
 			s.Double++
 			s.fail("double", e)
 		}
+		if e.Kind == "relay" {
+			if len(hits[i]) > 0 {
+				s.Relays++
+				s.fail("relay", e)
+			}
+			continue
+		}
 		framed := false
 		for _, h := range hits[i] {
 			a, err := netip.ParseAddr(h.Address)
@@ -187,7 +197,7 @@ func Judge(entries []Entry, hits [][]Hit, event func(pattern int) string) *Score
 		}
 	}
 	for k, e := range first {
-		if e.Want == "?" {
+		if e.Want == "?" || e.Kind == "relay" {
 			continue
 		}
 		want := map[string]int{}
@@ -231,11 +241,27 @@ type Old struct{ Name, Text string }
 
 const header = "file = /var/log/exim4/mainlog\nports = 25,465,587\n"
 
-// OldPatterns are the platform's stock pattern and each of the article's.
+// OldPatterns are the platform's stock pattern, each of the article's, nftfw's
+// where they differ, and the forms that the article's author has published for
+// logs with +incoming_interface.
 var OldPatterns = []Old{
 	{"stock: AUTH without TLS", header + `\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.$`},
 	{"article: authenticator failed", header + `authenticator failed for .*\) \[__IP__\]: 535 Incorrect authentication data.*$`},
 	{"article: AUTH not advertised", header + `\[__IP__\] AUTH command used when not advertised.*$`},
 	{"article: history", header + `\[__IP__\] .*Blacklisted: Denied access - history of unwanted activity.*$`},
 	{"article: rate", header + `\[__IP__\] .* Sender deferred.*$`},
+	{"nftfw: AUTH without TLS", header + `\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.*$`},
+	{"nftfw: AUTH not advertised", header + `\[__IP__\].*AUTH command used when not advertised.*$`},
+	{"nftfw: history", header + `\[__IP__\].*Blacklisted: Denied access - history of unwanted activity.*$`},
+	{"nftfw: history, before 0.8", header + `\[__IP__\] rejected.*Blacklisted: Denied access - history of unwanted activity.*$`},
+	{"nftfw: rate", header + `\[__IP__\].* Sender deferred.*$`},
+	{"nftfw: rate, before 0.8", header + `\[__IP__\] temporarily.* Sender deferred.*$`},
+	{"later: AUTH without TLS", header + `\[__IP__\] I=.*rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.*$`},
+	{"later: authenticator failed", header + `authenticator failed for .*\) \[__IP__\] I=.*: 535 Incorrect authentication data.*$`},
+	{"later: AUTH not advertised", header + `\[__IP__\] I=.*AUTH command used when not advertised.*$`},
+	{"later: AUTH not advertised, anywhere", header + `\[__IP__\].*I=.*AUTH command used when not advertised.*$`},
+	{"later: history", header + `\[__IP__\] I=.*Blacklisted: Denied access - history of unwanted activity.*$`},
+	{"later: history, anywhere", header + `\[__IP__\].*I=.*Blacklisted: Denied access - history of unwanted activity.*$`},
+	{"later: rate", header + `\[__IP__\] I=.* Sender deferred.*$`},
+	{"later: rate, anywhere", header + `\[__IP__\].*I=.* Sender deferred.*$`},
 }

@@ -21,7 +21,7 @@ import (
 var Platforms = []string{"symbiosis", "sympl"}
 
 // ingredients are the parts of the source tree that end up in the packages.
-var ingredients = []string{"Makefile", "cmd", "debian", "docs/man", "go.mod", "go.sum", "internal", "nfpm.yaml", "patterns.d", "symbiosis.d"}
+var ingredients = []string{"Makefile", "cmd", "debian", "docs/man", "go.mod", "go.sum", "internal", "nfpm.yaml", "patterns.d", "symbiosis.d", "tools"}
 
 var (
 	mu    sync.Mutex
@@ -174,6 +174,9 @@ func CopySource(t testing.TB, from, to string) {
 		}
 		switch rel {
 		case ".git", "build", "dist":
+			if !d.IsDir() {
+				return nil // a worktree's .git is a file
+			}
 			return fs.SkipDir
 		}
 		switch {

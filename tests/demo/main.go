@@ -81,15 +81,19 @@ func demo(t testing.TB) {
 	for _, w := range rows {
 		play(t, e, w)
 	}
-	gone := r.Path(database) + ".away"
-	if err := os.Rename(r.Path(database), gone); err != nil {
-		t.Fatal(err)
-	}
-	missing := &row{who: "the database is missing: known bad", from: "8.8.8.8", port: 587, want: "220"}
-	play(t, e, missing)
-	rows = append(rows, missing)
-	if err := os.Rename(gone, r.Path(database)); err != nil {
-		t.Fatal(err)
+	for _, missing := range []struct{ who, path, want string }{
+		{"the firewall's database is missing: known bad", r.Path(database), "550"},
+		{"hosts.db is missing: known bad", r.Path(r.HostsDatabase()), "220"},
+	} {
+		if err := os.Rename(missing.path, missing.path+".gone"); err != nil {
+			t.Fatal(err)
+		}
+		w := &row{who: missing.who, from: "8.8.8.8", port: 587, want: missing.want}
+		play(t, e, w)
+		rows = append(rows, w)
+		if err := os.Rename(missing.path+".gone", missing.path); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	print(t, rows)

@@ -1,87 +1,150 @@
 package door
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"symbiosis-connect-acl/tests/lab"
 )
 
-// Whatever state the database is in, an innocent host is greeted and the log
-// says once why the check was skipped.
-func TestBrokenDatabase(t *testing.T) {
+// Whatever state the host database is in, an innocent host is greeted, a user
+// logs in, nobody is refused for a history, and the log says once for each
+// connection why the database was skipped.
+func TestBrokenHostDatabase(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
-		db := d.Root.Path(database)
+		db := d.Root.Path(d.Root.HostsDatabase())
+		dir := filepath.Dir(db)
+		for range 3 { // so that its tables have more than a page each
+			d.Root.Hosts("insert or ignore into host (net, history) select '11.' || value || '.' || abs(random() % 250) || '.1', 0 from generate_series(1, 250);")
+		}
 		good, err := os.ReadFile(db)
 		if err != nil {
 			t.Fatal(err)
 		}
-		write := func(data []byte, mode os.FileMode) func() {
+		run := func(script string) func() {
 			return func() {
-				os.WriteFile(db, data, 0o644)
-				os.Chmod(db, mode)
+				t.Helper()
+				if out, err := exec.Command("sh", "-ec", "cd "+filepath.Dir(dir)+"; [ ! -d hosts ] || cd hosts; "+script).CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
 			}
 		}
-		states := []struct {
+		put := func(data []byte) func() {
+			return func() {
+				if err := os.WriteFile(db, data, 0o640); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		then := func(all ...func()) func() {
+			return func() {
+				for _, f := range all {
+					f()
+				}
+			}
+		}
+		zeroed := func(page int) []byte {
+			data := slices.Clone(good)
+			clear(data[page*4096 : (page+1)*4096])
+			return data
+		}
+		absent, silent, cannot := "does not exist", "is locked, damaged, of another version, or its disk is full", "nable to open database file"
+		for _, s := range []struct {
 			name  string
 			make  func()
 			why   string // in the log
-			opens bool   // Exim's error comes from opening the file, in two lines
+			reads bool   // it can be read, but not written to
 		}{
-			{name: "absent", make: func() {}, why: "does not exist"},
-			{name: "dangling link", make: func() { os.Symlink("nowhere", db) }, why: "does not exist"},
-			{name: "unreadable", make: write(good, 0o600), why: "unable to open database file"},
-			{name: "directory", make: func() { os.Mkdir(db, 0o755) }, why: "unable to open database file"},
-			{name: "empty", make: write(nil, 0o644), why: "locked, damaged or not the firewall's"},
-			{name: "no table", make: func() { sqlite(t, db, "CREATE TABLE other (x);") }, why: "locked, damaged or not the firewall's"},
-			{name: "wrong schema", make: func() { sqlite(t, db, "CREATE TABLE blacklist (a, b);") }, why: "locked, damaged or not the firewall's"},
-			{name: "not a database", make: write([]byte(strings.Repeat("not a database\n", 500)), 0o644), why: "locked, damaged or not the firewall's"},
-			{name: "truncated", make: write(good[:len(good)/2], 0o644), why: "locked, damaged or not the firewall's"},
-			// The writer was killed in the middle: only root can put it right.
-			{name: "hot journal", make: func() {
-				sqlite(t, db, strings.Join([]string{goodSchema, "PRAGMA cache_size=1;",
-					"INSERT INTO blacklist SELECT value,1,1 FROM generate_series(1,5000);",
-					"BEGIN; UPDATE blacklist SET count=2;",
-					".shell cp " + db + " " + db + ".hot",
-					".shell cp " + db + "-journal " + db + ".hot-journal",
-					"ROLLBACK;"}, "\n"))
-				os.Rename(db+".hot", db)
-				os.Rename(db+".hot-journal", db+"-journal")
-				os.Chmod(db+"-journal", 0o600)
-			}, why: "skipped"},
-			{name: "text for a count", make: func() {
-				sqlite(t, db, goodSchema+"INSERT INTO blacklist VALUES ('"+innocent4+"',1,'many');")
-			}},
-		}
-		for _, s := range states {
+			{name: "absent", make: run("rm hosts.db"), why: absent},
+			{name: "no directory", make: run("cd .. && rm -r hosts"), why: absent},
+			{name: "dangling link", make: run("rm hosts.db && ln -s nowhere hosts.db"), why: absent},
+			{name: "unreadable", make: run("chown root:root hosts.db && chmod 600 hosts.db"), why: cannot},
+			{name: "unreadable directory", make: run("chown root:root . && chmod 700 ."), why: absent},
+			{name: "directory", make: run("rm hosts.db && mkdir hosts.db"), why: cannot},
+			{name: "empty", make: put(nil), why: silent},
+			{name: "no table", make: then(run("rm hosts.db"), func() { sqlite(t, db, "create table other (x);") }), why: silent},
+			{name: "another version", make: then(run("rm hosts.db"), func() {
+				sqlite(t, db, "create table host (net text primary key, standing text); create table state (name, value);")
+			}), why: silent},
+			{name: "not a database", make: put([]byte(strings.Repeat("not a database\n", 500))), why: silent},
+			{name: "truncated", make: put(good[:len(good)/2]), why: silent},
+			{name: "half a page", make: put(good[:1000]), why: silent},
+			{name: "no first page", make: put(zeroed(0)), why: silent},
+			{name: "no second page", make: put(zeroed(1)), why: silent},
+			{name: "no third page", make: put(zeroed(2)), why: silent},
+			{name: "garbage for -wal", make: run("yes garbage | head -c 100000 > hosts.db-wal; chown Debian-exim: hosts.db-wal 2>/dev/null || true"), reads: true},
+			{name: "-shm of root's", make: run("touch hosts.db-shm && chown root:root hosts.db-shm && chmod 600 hosts.db-shm"), why: silent},
+			{name: "-wal of root's", make: run("touch hosts.db-wal && chown root:root hosts.db-wal && chmod 600 hosts.db-wal"), why: silent},
+			{name: "read-only", make: run("chown root:root hosts.db && chmod 644 hosts.db"), why: silent, reads: true},
+			{name: "directory of root's", make: run("chown root:root . && chmod 755 ."), why: silent},
+		} {
 			t.Run(s.name, func(t *testing.T) {
-				os.Remove(db + "-journal")
-				if err := os.RemoveAll(db); err != nil {
-					t.Fatal(err)
-				}
+				d.forget()
+				keep := run("cp -a . ../hosts.good")
+				keep()
+				defer run("cd " + filepath.Dir(dir) + "; rm -rf hosts; mv hosts.good hosts")()
 				s.make()
-				for _, from := range []string{innocent4, innocent6} {
-					mark := len(d.Log())
-					d.expect(t, from, 25, "220", "")
+				once := func(mark int) {
+					t.Helper()
 					if s.why == "" {
-						continue
+						return
 					}
 					since := d.LogSince(t, mark, s.why)
 					if n := strings.Count(since, "skipped"); n != 1 {
-						t.Errorf("the log says %d times that the check was skipped; want once:\n%s", n, since)
+						t.Errorf("the log says %d times that something was skipped; want once:\n%s", n, since)
 					}
 				}
+				for _, from := range []string{innocent4, innocent6} {
+					mark := len(d.Log())
+					d.expect(t, from, 25, "220", "")
+					if !s.reads {
+						once(mark)
+					}
+				}
+				mark := len(d.Log())
+				if got := d.login(innocent4); lab.Code(got) != "235" {
+					t.Errorf("a login: %q", got)
+				}
+				d.settled()
+				once(mark)
+				d.expect(t, bad4, 587, map[bool]string{true: "550", false: "220"}[s.reads], "")
 				// The other rules go on.
 				d.expect(t, listed4, 25, "550", "is blacklisted at")
-				os.Remove(db + "-journal")
-				os.RemoveAll(db)
+				if _, err := os.Stat(db); s.why == absent && err == nil && s.name != "unreadable directory" {
+					t.Error("Exim has made a file")
+				}
 			})
 		}
 
+		t.Run("no room", func(t *testing.T) {
+			d.forget()
+			run("cp -a . ../hosts.good")()
+			size := fmt.Sprint(len(good)/1024 + 64)
+			run("cd .. && mount -t tmpfs -o size=" + size + "k tmpfs hosts && cp -a hosts.good/. hosts && chown --reference=hosts.good hosts && chmod --reference=hosts.good hosts")()
+			defer d.Restart()
+			defer run("cd .. && umount -l hosts && rm -rf hosts.good")()
+			d.Restart() // "ip netns exec" shows a daemon the mounts of when it was started
+			exec.Command("sh", "-c", "cat /dev/zero > "+dir+"/full").Run()
+			mark := len(d.Log())
+			if got := d.login(innocent4); lab.Code(got) != "235" {
+				t.Errorf("a login: %q", got)
+			}
+			d.settled()
+			since := d.LogSince(t, mark, silent)
+			if n := strings.Count(since, "skipped"); n != 1 {
+				t.Errorf("the log says %d times that something was skipped; want once:\n%s", n, since)
+			}
+			d.expect(t, innocent4, 25, "220", "")
+		})
+
 		t.Run("locked", func(t *testing.T) {
-			os.WriteFile(db, good, 0o644)
+			d.forget()
 			lock := exec.Command("sqlite3", db)
 			in, _ := lock.StdinPipe()
 			out, _ := lock.StdoutPipe()
@@ -89,21 +152,61 @@ func TestBrokenDatabase(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { in.Close(); lock.Wait() }()
-			in.Write([]byte("BEGIN EXCLUSIVE; SELECT 'locked';\n"))
+			in.Write([]byte("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE; SELECT 'locked';\n"))
+			buf := make([]byte, 32)
+			if n, err := io.ReadAtLeast(out, buf, len("exclusive\nlocked\n")); err != nil || !strings.Contains(string(buf[:n]), "locked") {
+				t.Fatalf("%q, %v", buf[:n], err)
+			}
+			mark := len(d.Log())
+			d.expect(t, innocent4, 25, "220", "")
+			d.expect(t, bad4, 587, "220", "")
+			d.LogSince(t, mark, silent)
+			mark = len(d.Log())
+			if got := d.login(innocent4); lab.Code(got) != "235" {
+				t.Errorf("a login: %q", got)
+			}
+			d.settled()
+			if n := strings.Count(d.Log()[mark:], "skipped"); n != 1 {
+				t.Errorf("the log says %d times that something was skipped:\n%s", n, d.Log()[mark:])
+			}
+		})
+		// Whoever holds the lock for writing keeps nobody from reading.
+		t.Run("written to", func(t *testing.T) {
+			d.forget()
+			lock := exec.Command("sqlite3", db)
+			in, _ := lock.StdinPipe()
+			out, _ := lock.StdoutPipe()
+			if err := lock.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { in.Close(); lock.Wait() }()
+			in.Write([]byte("BEGIN IMMEDIATE; SELECT 'locked';\n"))
 			buf := make([]byte, 16)
 			if n, err := out.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "locked") {
 				t.Fatalf("%q, %v", buf[:n], err)
 			}
 			mark := len(d.Log())
-			d.expect(t, innocent4, 25, "220", "")
-			d.LogSince(t, mark, "history check skipped")
+			d.expect(t, bad4, 587, "550", history)
+			d.expect(t, innocent4, 587, "220", "")
+			if got := d.login(innocent4); lab.Code(got) != "235" {
+				t.Errorf("a login: %q", got)
+			}
+			d.settled()
+			if n := strings.Count(d.LogSince(t, mark, silent), "skipped"); n != 1 {
+				t.Errorf("the log says %d times that something was skipped:\n%s", n, d.Log()[mark:])
+			}
 		})
 		t.Run("good again", func(t *testing.T) {
-			os.RemoveAll(db)
-			os.Remove(db + "-journal")
-			os.WriteFile(db, good, 0o644)
+			d.forget()
+			mark := len(d.Log())
 			d.expect(t, bad4, 25, "550", history)
-			d.expect(t, innocent4, 25, "220", "")
+			if got := d.login(innocent4); lab.Code(got) != "235" {
+				t.Errorf("a login: %q", got)
+			}
+			d.settled()
+			if strings.Contains(d.Log()[mark:], "skipped") {
+				t.Errorf("skipped with everything in order:\n%s", d.Log()[mark:])
+			}
 		})
 	})
 }
@@ -147,7 +250,7 @@ func TestBrokenSettings(t *testing.T) {
 			"CONNECT_REFUSED_NAMES_FILE == /nonexistent",
 		} {
 			t.Run(line, func(t *testing.T) {
-				d.ClearHints()
+				d.forget()
 				d.with(t, func() {
 					for _, port := range []int{25, 587} {
 						c := d.Connect(innocent4, port)
@@ -246,12 +349,12 @@ func TestBrokenHelper(t *testing.T) {
 	})
 }
 
-// An Exim that cannot read SQLite asks the helper about the history. When that
-// does not run, everyone is let in, and the log says why.
-func TestBrokenHistoryHelper(t *testing.T) {
+// An Exim that cannot read SQLite has the helper do all of it. When that does
+// not run, everyone is let in, and the log says why.
+func TestWithoutSQLite(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
 		// What Debian's exim4-daemon-light does, in which the macro is not defined.
-		rule := d.Root.Snippet("10-acl/10-acl-check-connect/30-check-symbiosis-db")
+		rule := d.Root.Snippet("10-acl/15-acl-connect-hosts")
 		text, err := os.ReadFile(rule)
 		if err != nil {
 			t.Fatal(err)
@@ -266,92 +369,197 @@ func TestBrokenHistoryHelper(t *testing.T) {
 			d.expect(t, neighbour, port, "220", "")
 			d.expect(t, innocent4, port, "220", "")
 		}
+		d.with(t, func() {
+			d.guess(t, "5.5.5.5", 3, func(i int, got string) {
+				if want := map[bool]string{true: "454", false: "535"}[i > 2]; lab.Code(got) != want {
+					t.Errorf("try %d: %q; want %s", i, got, want)
+				}
+			})
+		}, "CONNECT_AUTH_FAILURES == 2")
+		if got := d.login(innocent4); lab.Code(got) != "235" {
+			t.Errorf("a login: %q", got)
+		}
+		d.settled()
+		if got := d.Root.Hosts("select login > 0 from host where net = '" + innocent4 + "';"); got != "1" {
+			t.Errorf("the login was not written down: %q", got)
+		}
 		d.eachBrokenHelper(t, func(t *testing.T) {
 			for _, from := range []string{innocent4, bad4} {
 				mark := len(d.Log())
 				d.expect(t, from, 587, "220", "")
 				if since := d.LogSince(t, mark, "skipped"); strings.Count(since, "skipped") != 1 {
-					t.Errorf("the log does not say once that the check was skipped:\n%s", since)
+					t.Errorf("the log does not say once that the database was skipped:\n%s", since)
 				}
 			}
 		})
 		d.expect(t, bad4, 587, "550", history)
+		db := d.Root.Path(d.Root.HostsDatabase())
+		if err := os.WriteFile(db, []byte(strings.Repeat("not a database\n", 500)), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		mark := len(d.Log())
+		d.expect(t, bad4, 587, "220", "")
+		d.LogSince(t, mark, "host database skipped: "+d.Root.HostsDatabase()+": the database is corrupt")
 	})
 }
 
-// Exim's own hints database, which the rate rules need.
+// Exim's own hints, which only the rate rule on port 25 needs: whatever is wrong
+// with them, no user notices, and what the host database knows still counts.
 func TestBrokenHints(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
-		hints := d.Root.Path("var/spool/exim4/db")
-		os.RemoveAll(hints)
-		os.WriteFile(hints, []byte("not a directory"), 0o644)
-		defer os.RemoveAll(hints)
-		d.with(t, func() {
-			mark := len(d.Log())
-			c := d.Connect(innocent4, 25)
-			if lab.Code(c.Greeting) != "220" {
-				t.Errorf("greeted with %q", c.Greeting)
-			}
-			if got := c.Cmd("EHLO client.example"); lab.Code(got) != "250" {
-				t.Errorf("EHLO: %q", got)
-			}
-			c.Quit()
-			d.LogSince(t, mark, "ratelimit database not available")
-			c = d.Connect(innocent4, 587)
-			c.Cmd("EHLO client.example")
-			c.StartTLS("client.example", "mail.example.org")
-			if got := c.AuthPlain("user@example.org", "correct horse"); lab.Code(got) != "235" {
-				t.Errorf("AUTH: %q", got)
-			}
-			c.Quit()
-		}, "CONNECT_STATE_GREETING == enforce")
-	})
-}
-
-// A user whose address has a history is not locked out when Exim cannot look
-// up that a user has logged in from there.
-func TestBrokenHintsOfUsers(t *testing.T) {
-	everySuite(t, func(t *testing.T, d *door) {
-		const user = "5.5.5.7"
+		const user, sender = "5.5.5.7", "5.5.5.8"
 		hints := d.Root.Path("var/spool/exim4/db")
 		if got := d.login(user); lab.Code(got) != "235" {
 			t.Fatalf("a login: %q", got)
 		}
-		sqlite(t, d.Root.Path(database), "INSERT INTO blacklist VALUES ('"+user+"',1700000000,45);")
-		mark := len(d.Log())
-		if got := d.login(user); lab.Code(got) != "235" {
-			t.Errorf("with hints that are whole: %q", got)
-		}
-		d.LogSince(t, mark, "history passed over: a user has logged in from here lately (count 45, threshold 10)")
-		d.expect(t, bad4, 587, "550", history) // nobody has logged in from there
+		d.settled()
+		d.Root.History(user, 45)
+		d.Root.Hosts("insert into host (net,greeted,delivered) values ('" + sender + "', strftime('%s','now'), strftime('%s','now'));")
+		d.with(t, func() {
+			d.expect(t, innocent4, 25, "220", "") // so that there are hints
+			for name, breaks := range map[string]string{
+				"good":            "true",
+				"garbage":         "yes garbage | head -c 16000 > ratelimit",
+				"for root only":   "chown root:root ratelimit* && chmod 600 ratelimit*",
+				"lock":            "if [ -e ratelimit.lockfile ]; then chown root:root ratelimit.lockfile && chmod 600 ratelimit.lockfile; else chown root:root . && chmod 700 .; fi",
+				"not a directory": "cd .. && rm -r db && touch db",
+				// What a full disk leaves behind: Berkeley DB turns in circles on it.
+				"stale": "rm -f ratelimit; install -o Debian-exim -g Debian-exim -m 640 /dev/null __db.ratelimit",
+			} {
+				t.Run(name, func(t *testing.T) {
+					if out, err := exec.Command("cp", "-a", hints, hints+".good").CombinedOutput(); err != nil {
+						t.Fatalf("%v: %s", err, out)
+					}
+					defer func() {
+						os.RemoveAll(hints)
+						os.Rename(hints+".good", hints)
+					}()
+					cmd := d.Root.Command("sh", "-ec", "cd /var/spool/exim4/db && "+breaks)
+					if out, err := cmd.CombinedOutput(); err != nil {
+						t.Fatalf("%v: %s", err, out)
+					}
+					mark := len(d.Log())
+					if got := d.login(user); lab.Code(got) != "235" {
+						t.Errorf("the user: %q", got)
+					}
+					d.expect(t, user, 465, "220", "")
+					d.expect(t, bad4, 587, "550", history)
+					if l := d.LogSince(t, mark, "history passed over: a user has logged in from here lately (count 45, threshold 10)"); strings.Contains(l, "skipped") {
+						t.Errorf("the users' ports ask the hints:\n%s", l)
+					}
+					d.expect(t, user, 25, "550", history) // it stands before the rate
+					d.expect(t, sender, 25, "220", "")    // whose rate nobody asks for
+					if name != "stale" {
+						d.expect(t, innocent4, 25, "220", "")
+					}
+				})
+			}
+		}, "CONNECT_STATE_RATELIMIT == enforce", "CONNECT_STATE_GREETING == enforce")
+	})
+}
 
-		for name, breaks := range map[string]string{
-			"garbage":         "yes garbage | head -c 16000 > ratelimit",
-			"for root only":   "chown root:root ratelimit* && chmod 600 ratelimit*",
-			"lock":            "if [ -e ratelimit.lockfile ]; then chown root:root ratelimit.lockfile && chmod 600 ratelimit.lockfile; else chown root:root . && chmod 700 .; fi",
-			"not a directory": "cd .. && rm -r db && touch db",
+// For a week after the host database was lost nobody knows who is a user: a
+// history refuses none of them. On port 25 it counts as always.
+func TestHostDatabaseLost(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		for value, code := range map[string]string{
+			"strftime('%s','now') - 6*86400": "220", "cast(strftime('%s','now') as integer) - 6*86400": "220",
+			"strftime('%s','now') - 8*86400": "550", "strftime('%s','now') + 8*86400": "550", "'nonsense'": "550",
 		} {
-			t.Run(name, func(t *testing.T) {
-				if out, err := exec.Command("cp", "-a", hints, hints+".good").CombinedOutput(); err != nil {
-					t.Fatalf("%v: %s", err, out)
-				}
-				defer func() {
-					os.RemoveAll(hints)
-					os.Rename(hints+".good", hints)
-				}()
-				if out, err := exec.Command("sh", "-ec", "cd "+hints+" && "+breaks).CombinedOutput(); err != nil {
-					t.Fatalf("%v: %s", err, out)
-				}
-				mark := len(d.Log())
-				if got := d.login(user); lab.Code(got) != "235" {
-					t.Errorf("the user: %q", got)
-				}
-				d.LogSince(t, mark, "history passed over: Exim cannot tell whether a user has logged in from here (count 45, threshold 10)")
-				d.expect(t, user, 465, "220", "")
-				d.expect(t, user, 25, "550", history)
-				d.expect(t, innocent4, 25, "220", "")
-			})
+			d.Root.Hosts("insert or replace into state values ('lost', " + value + ");")
+			mark := len(d.Log())
+			d.expect(t, bad4, 587, code, "")
+			d.expect(t, bad4, 25, "550", history)
+			if code == "220" {
+				d.LogSince(t, mark, "history passed over: the host database was lost less than a week ago")
+			}
 		}
+	})
+}
+
+// Nothing is written when an administrator tries an address, and little when a
+// host keeps coming.
+func TestHostDatabaseIsWrittenSeldom(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		row := func(host string) string {
+			return d.Root.Hosts("select first > 0, greeted > 0, lists_passed > 0, login > 0, delivered > 0, failures from host where net = '" + host + "';")
+		}
+		changes := func() string {
+			b, err := os.ReadFile(d.Root.Path(d.Root.HostsDatabase()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(b)
+		}
+		mail := func(host string) {
+			c := d.Connect(host, 25)
+			if got := c.Cmd("EHLO client.example"); lab.Code(got) != "250" {
+				t.Errorf("EHLO: %q", got)
+			}
+			c.Cmd("EHLO client.example")
+			c.Quit()
+			d.settled()
+		}
+		d.with(t, func() {
+			d.Root.Bh(innocent4, 25)
+			if got := row(innocent4); got != "" {
+				t.Errorf("exim4 -bh has written %s", got)
+			}
+			mail(innocent4)
+			if got := row(innocent4); got != "1|1|1|0|0|0" {
+				t.Errorf("after the first visit: %s", got)
+			}
+			if got := d.login(innocent4); lab.Code(got) != "235" {
+				t.Errorf("a login: %q", got)
+			}
+			d.settled()
+			if got := row(innocent4); got != "1|1|1|1|0|0" {
+				t.Errorf("after a login: %s", got)
+			}
+			deliver := func() {
+				c := d.Connect(innocent4, 25)
+				for _, cmd := range []string{"EHLO client.example", "MAIL FROM:<friend@innocent.example>", "RCPT TO:<user@example.org>", "DATA", "Subject: hello\r\n\r\nhello\r\n."} {
+					if got := lab.Code(c.Cmd("%s", cmd)); got != "250" && got != "354" {
+						t.Errorf("%s: %s", cmd, got)
+					}
+				}
+				c.Close()
+				d.settled()
+			}
+			deliver()
+			if got := row(innocent4); got != "1|1|1|1|1|0" {
+				t.Errorf("after a message: %s", got)
+			}
+			// So that what is written again differs.
+			d.Root.Hosts("update host set last = last - 100, greeted = greeted - 100, lists_passed = lists_passed - 100, login = login - 100, delivered = delivered - 100;")
+			before := changes()
+			asked := d.DNS.Questions(zen)
+			for range 3 {
+				mail(innocent4)
+				deliver()
+				d.login(innocent4)
+				d.settled()
+				d.expect(t, bad4, 25, "550", history)
+				d.expect(t, listed4, 25, "550", "is blacklisted at")
+			}
+			if changes() != before {
+				t.Errorf("it was written to again: %s", d.Root.Hosts("select * from host;"))
+			}
+			if n := d.DNS.Questions(zen) - asked; n < 3 {
+				t.Errorf("the listed host was asked about %d times; want 3", n)
+			}
+			// An hour later it is asked about again.
+			asked = d.DNS.Questions(zen)
+			mail(innocent4)
+			if n := d.DNS.Questions(zen) - asked; n != 0 {
+				t.Errorf("a host that has just passed the lists was asked about %d times", n)
+			}
+			d.Root.Hosts("update host set lists_passed = lists_passed - 3601;")
+			mail(innocent4)
+			if n := d.DNS.Questions(zen) - asked; n == 0 {
+				t.Error("a host that passed the lists an hour ago was not asked about")
+			}
+		}, "CONNECT_STATE_GREETING == enforce", "CONNECT_GREETING_DELAY == 1")
 	})
 }
 
@@ -360,7 +568,8 @@ func TestBrokenHintsOfUsers(t *testing.T) {
 func TestSnippetsMissing(t *testing.T) {
 	d := open(t, lab.DefaultSuite)
 	for _, name := range []string{
-		"10-acl/11-acl-connect-helper", "10-acl/12-acl-connect-leave", "10-acl/13-acl-connect-command",
+		"10-acl/11-acl-connect-helper", "10-acl/12-acl-connect-leave", "10-acl/13-acl-connect-command", "10-acl/14-acl-connect-state",
+		"10-acl/15-acl-connect-hosts", "10-acl/10-acl-check-connect/20-look-up-host", "10-acl/20-acl-check-helo/20-remember-host",
 		"10-acl/10-acl-check-connect/15-connect-variables", "10-acl/10-acl-check-connect/20-accept-known",
 		"10-acl/10-acl-check-connect/30-check-symbiosis-db", "10-acl/20-acl-check-helo/30-check-helo-name",
 		"10-acl/30-acl-check-auth/03-check-auth-argument",
@@ -373,7 +582,7 @@ func TestSnippetsMissing(t *testing.T) {
 			d.Rebuild()
 			defer func() { os.Rename(p+".disabled", p); d.Rebuild() }()
 			// Somebody who guesses puts off nobody but himself.
-			d.ClearHints()
+			d.forget()
 			d.guess(t, "5.5.5.5", 11, nil)
 			c := d.Connect(innocent4, 587)
 			defer c.Close()

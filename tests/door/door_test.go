@@ -47,7 +47,12 @@ type door struct {
 // once, and nobody is too hasty: these two rules have tests of their own.
 func open(t testing.TB, suite string) *door {
 	t.Helper()
-	r := lab.NewRoot(t, suite, "symbiosis")
+	return openOn(t, lab.NewRoot(t, suite, "symbiosis"))
+}
+
+// openOn does so in a root in which an administrator has been at work before.
+func openOn(t testing.TB, r *lab.Root) *door {
+	t.Helper()
 	n := lab.NewNet(t)
 	d := &door{DNS: lab.StartDNS(t, n), t: t}
 	d.DNS.List(t, zen, listed4, "127.0.0.4", "https://www.spamhaus.org/query/ip/"+listed4)
@@ -85,6 +90,15 @@ func (d *door) with(t *testing.T, f func(), lines ...string) {
 		d.Rebuild()
 	}()
 	f()
+}
+
+// forget makes everyone a stranger who has no history, and ends the rates that
+// Exim remembers.
+func (d *door) forget() {
+	d.t.Helper()
+	d.ClearHints()
+	d.Root.Hosts("delete from host where history = 0;" +
+		"update host set first = 0, last = 0, greeted = 0, lists_passed = 0, login = 0, failures = 0, failures_since = 0;")
 }
 
 // expect connects and checks the greeting's code and a part of its text.

@@ -39,7 +39,7 @@ func TestUnusableNumbers(t *testing.T) {
 			{"CONNECT_AUTH_FAILURES == 0", "CHECK_CONNECT_RATELIMIT == 0 / 15m", "SYMBIOSIS_INCIDENT_THRESHOLD == -1", "CONNECT_STATE_SUITE == learn"},
 		} {
 			t.Run(strings.Join(lines, ", "), func(t *testing.T) {
-				d.ClearHints()
+				d.forget()
 				d.with(t, func() {
 					once := func(mark int, words string) {
 						t.Helper()
@@ -81,7 +81,7 @@ func TestBracesInSettings(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
 		for _, rest := range []string{" }", " ${if", " $nonsense"} {
 			t.Run(rest, func(t *testing.T) {
-				d.ClearHints()
+				d.forget()
 				d.with(t, func() {
 					for _, port := range []int{25, 465, 587} {
 						d.expect(t, innocent4, port, "220", "")
@@ -98,7 +98,7 @@ func TestBracesInSettings(t *testing.T) {
 					"SYMBIOSIS_INCIDENT_THRESHOLD == 10"+rest, "CHECK_CONNECT_RATELIMIT == 10 / 15m"+rest,
 					"CONNECT_AUTH_FAILURES == 10"+rest, "CONNECT_AUTH_LENIENCY == 10"+rest, "CONNECT_AUTH_PERIOD == 1h"+rest,
 					"CONNECT_GREETING_DELAY == 2"+rest, "CONNECT_GREETING_BUSY == 30"+rest)
-				d.ClearHints()
+				d.forget()
 				d.with(t, func() {
 					for _, port := range []int{25, 465, 587} {
 						d.expect(t, innocent4, port, "220", "")
@@ -167,7 +167,7 @@ func TestExtremeNumbers(t *testing.T) {
 			})
 		}, "CONNECT_STATE_RATELIMIT == enforce", "CHECK_CONNECT_RATELIMIT == 999999.999 / 999w999w999w", "SYMBIOSIS_INCIDENT_THRESHOLD == 999999999",
 			"CONNECT_AUTH_FAILURES == 999999", "CONNECT_AUTH_LENIENCY == 999999", "CONNECT_AUTH_PERIOD == 999w999w999w")
-		d.ClearHints()
+		d.forget()
 		d.with(t, func() {
 			d.expect(t, innocent4, 25, "220", "")
 			d.expect(t, innocent4, 25, "220", "")
@@ -185,7 +185,7 @@ func TestExtremeNumbers(t *testing.T) {
 			})
 		}, "CONNECT_STATE_RATELIMIT == enforce", "CHECK_CONNECT_RATELIMIT == 2 / 1h", "SYMBIOSIS_INCIDENT_THRESHOLD == 0",
 			"CONNECT_AUTH_FAILURES == 1", "CONNECT_AUTH_LENIENCY == 1", "CONNECT_AUTH_PERIOD == 9999h")
-		d.ClearHints()
+		d.forget()
 		d.with(t, func() {
 			for range 2 {
 				d.expect(t, innocent4, 25, "220", "")
@@ -274,8 +274,47 @@ func TestOwnACLForVRFY(t *testing.T) {
 		if got := c.Cmd("EXPN a\x01[8.8.8.8]b@example.org"); lab.Code(got) != "550" {
 			t.Errorf("a forged command: %q; want 550", got)
 		}
-		if l := d.LogSince(t, mark, "connect-acl: refused command from ["+innocent4+"]: forged characters"); strings.Contains(l, "8.8.8.8") {
+		if l := d.LogSince(t, mark, "connect-acl: refused command from ["+innocent4+"]: control characters"); strings.Contains(l, "8.8.8.8") {
 			t.Errorf("the client's words are in the log:\n%s", l)
 		}
+	})
+}
+
+// strict_acl_vars makes an error, which is a 451, of every variable that is
+// read before it was set. Known hosts meet the rules at HELO and AUTH without
+// having met most of those at the connection.
+func TestStrictVariables(t *testing.T) {
+	everySuite(t, func(t *testing.T, d *door) {
+		d.Root.Write("etc/exim4/symbiosis.d/00-main/70-strict", "strict_acl_vars = true\n", 0o644)
+		d.Root.Write("etc/exim4/whitelist_connect_hosts", "9.9.9.10\n", 0o644)
+		d.with(t, func() {
+			mark := len(d.Log())
+			for _, host := range []string{innocent4, innocent6, "9.9.9.10", "10.1.2.3"} {
+				for range 2 {
+					c := d.Connect(host, 25)
+					for _, cmd := range []string{"EHLO mx.innocent.example", "MAIL FROM:<friend@innocent.example>", "RCPT TO:<user@example.org>", "DATA", "Subject: hello\r\n\r\nhello\r\n."} {
+						if got := c.Cmd("%s", cmd); got == "" || got[0] > '3' {
+							t.Errorf("%s: %s: %q", host, cmd, got)
+						}
+					}
+					c.Quit()
+				}
+				if got := d.login(host); lab.Code(got) != "235" {
+					t.Errorf("%s: a login: %q", host, got)
+				}
+			}
+			for i, want := range []string{"535", "535", "454"} {
+				c := d.encrypted("5.5.5.5")
+				got := c.AuthPlain("user@example.org", "wrong")
+				c.Quit()
+				d.settled()
+				if lab.Code(got) != want {
+					t.Errorf("guess %d: %q; want %s", i+1, got, want)
+				}
+			}
+			if l := d.Log()[mark:]; strings.Contains(l, "strict_acl_vars") || strings.Contains(l, "skipped") {
+				t.Errorf("the log:\n%s", l)
+			}
+		}, "CONNECT_STATE_GREETING == enforce", "CONNECT_GREETING_DELAY == 1", "CONNECT_STATE_RATELIMIT == enforce", "CONNECT_AUTH_FAILURES == 2")
 	})
 }

@@ -264,6 +264,7 @@ func TestRates(t *testing.T) {
 			c := d.Connect(innocent6, 25)
 			c.Cmd("EHLO client.example")
 			c.Quit()
+			d.settled()
 			if v := rule(t, d.explain(t, innocent6), "greeting").Findings[0].Verdict; v != explain.Pass {
 				t.Errorf("a host that has waited: %q", v)
 			}
@@ -276,14 +277,35 @@ func TestRates(t *testing.T) {
 		c.AuthPlain("user@example.org", "correct horse")
 		c.Quit()
 		d.settled()
-		cmd := exec.Command("sqlite3", d.Root.Path(database), "INSERT INTO blacklist VALUES ('5.5.5.7',1700000000,45)")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("sqlite3: %v\n%s", err, out)
-		}
+		d.Root.History("5.5.5.7", 45)
 		d.agree(t, "5.5.5.7")
 		if got := refused(d.explain(t, "5.5.5.7")); got != "25" {
 			t.Errorf("a user's host with a history is refused on %q; want 25", got)
 		}
+
+		// When the host database was lost, nobody knows who is a user.
+		d.Root.Hosts("insert into state values ('lost', strftime('%s','now') - 86400);")
+		d.agree(t, bad4, innocent4)
+		if got := refused(d.explain(t, bad4)); got != "25" {
+			t.Errorf("after a loss a host with a history is refused on %q; want 25", got)
+		}
+		d.Root.Hosts("delete from state where name = 'lost';")
+
+		// Who has passed the DNS lists is not asked about, whatever they say now.
+		d.Root.Hosts("insert into host (net, lists_passed) values ('" + listed4 + "', strftime('%s','now') - 1800);")
+		d.agree(t, listed4)
+		if got := refused(d.explain(t, listed4)); got != "" {
+			t.Errorf("a host that has just passed the lists is refused on %q", got)
+		}
+		d.with(func() { d.agree(t, listed4) }, "CONNECT_DNSBL_MEMORY == 20m")
+		d.with(func() { d.agree(t, listed4) }, "CONNECT_DNSBL_MEMORY == soon")
+		// On the users' ports he is asked about, whatever he passed on port 25.
+		d.with(func() {
+			d.agree(t, listed4)
+			if got := refused(d.explain(t, listed4)); got != "465 587" {
+				t.Errorf("with lists on the users' ports too he is refused on %q; want 465 587", got)
+			}
+		}, "CHECK_SUBMISSION_IP_DNSBLS == CHECK_CONNECT_IP_DNSBLS")
 
 		// Failed logins: what explain says before each try is what the try meets.
 		for i := 1; i <= 12; i++ {
@@ -322,18 +344,20 @@ func TestBrokenParts(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
 		for name, breakIt := range map[string]func(path string) error{
 			"missing":    os.Remove,
-			"unreadable": func(p string) error { return os.Chmod(p, 0) },
-			"garbage":    func(p string) error { return os.WriteFile(p, []byte(strings.Repeat("garbage ", 1000)), 0o644) },
-			"no table":   func(p string) error { return os.WriteFile(p, nil, 0o644) },
+			"unreadable": func(p string) error { return os.Chown(p, 0, 0) },
+			"garbage":    func(p string) error { return os.WriteFile(p, []byte(strings.Repeat("garbage ", 1000)), 0o640) },
+			"no table":   func(p string) error { return os.WriteFile(p, nil, 0o640) },
 		} {
 			t.Run(name, func(t *testing.T) {
-				path := d.Root.Path(database)
-				good := d.Root.Read(database)
+				path := d.Root.Path(d.Root.HostsDatabase())
+				if out, err := exec.Command("cp", "-a", path, path+".good").CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+				defer os.Rename(path+".good", path)
 				if err := breakIt(path); err != nil {
 					t.Fatal(err)
 				}
-				defer d.Root.Write(database, good, 0o644)
-				d.agree(t, bad4)
+				d.agree(t, bad4, innocent4)
 				for _, f := range rule(t, d.explain(t, bad4), "history").Findings {
 					if f.Verdict != explain.Skipped {
 						t.Errorf("history on %d: %q; want skipped", f.Port, f.Verdict)
@@ -342,9 +366,9 @@ func TestBrokenParts(t *testing.T) {
 			})
 		}
 
-		snippets := []string{"20-accept-known", "30-check-symbiosis-db"}
+		snippets := []string{"20-accept-known", "20-look-up-host", "30-check-symbiosis-db"}
 		if d.Root.Suite.Name == lab.DefaultSuite {
-			snippets = append(snippets, "15-connect-variables", "60-check-dnsbls", "../11-acl-connect-helper")
+			snippets = append(snippets, "15-connect-variables", "60-check-dnsbls", "../11-acl-connect-helper", "../14-acl-connect-state", "../15-acl-connect-hosts")
 		}
 		for _, name := range snippets {
 			t.Run("without "+filepath.Base(name), func(t *testing.T) {
@@ -358,8 +382,8 @@ func TestBrokenParts(t *testing.T) {
 					d.Rebuild()
 				}()
 				d.agree(t, bad4, listed4, friend4)
-				if f := rule(t, d.explain(t, bad4), "auth").Findings[2]; strings.HasPrefix(name, "15-") && f.Verdict != explain.Off {
-					t.Errorf("failed logins: %q; want off, because all hosts would be one", f.Verdict)
+				if f := rule(t, d.explain(t, bad4), "auth").Findings[2]; (strings.HasPrefix(name, "15-connect") || strings.HasSuffix(name, "-state")) && f.Verdict != explain.Off {
+					t.Errorf("failed logins: %q; want off: nobody knows the port", f.Verdict)
 				}
 			})
 		}

@@ -26,11 +26,13 @@ import (
 	"time"
 )
 
-// Suites are the Debian releases that the package is for, with their Exims.
+// Suites are the Debian releases that the package is for, with their Exims; the
+// last is the next release.
 var Suites = []Suite{
 	{Name: "bullseye", Exim: "4.94.2"},
 	{Name: "bookworm", Exim: "4.96"},
 	{Name: "trixie", Exim: "4.98.2"},
+	{Name: "forky", Exim: "4.100.1"},
 }
 
 // DefaultSuite is where tests run that need only one release.
@@ -42,9 +44,13 @@ type Suite struct {
 	Exim string // the version of its exim4-daemon-heavy, without Debian's revision
 }
 
-// include is what every base root has beyond Debian's essential packages. A
-// change gives the cached roots another name.
-var include = []string{"exim4-daemon-heavy", "make", "cron", "logrotate"}
+// What the base roots have beyond Debian's essential packages. A change gives
+// the cached roots another name. Debian installs one mail server at a time, so
+// Postfix has a root of its own.
+var (
+	include        = []string{"exim4-daemon-heavy", "make", "cron", "logrotate"}
+	includePostfix = []string{"postfix"}
+)
 
 // A Root is one throwaway Debian root.
 type Root struct {
@@ -99,6 +105,18 @@ func cacheDir() string {
 // Base makes, once per machine, the root that the throwaway ones are layers on,
 // and gives its directory, in which nothing may be changed.
 func Base(t testing.TB, suite Suite) string {
+	t.Helper()
+	return base(t, suite, include)
+}
+
+// PostfixBase does the same for a root of DefaultSuite with Debian's Postfix
+// instead of Exim.
+func PostfixBase(t testing.TB) string {
+	t.Helper()
+	return base(t, SuiteNamed(t, DefaultSuite), includePostfix)
+}
+
+func base(t testing.TB, suite Suite, include []string) string {
 	t.Helper()
 	sum := sha256.Sum256([]byte(strings.Join(include, ",")))
 	dir := filepath.Join(cacheDir(), fmt.Sprintf("%s-%x", suite.Name, sum[:4]))

@@ -103,6 +103,16 @@ func (c *Client) Quit() {
 	c.Close()
 }
 
+// Reset hangs up without a word, by a TCP reset.
+func (c *Client) Reset() {
+	conn := c.conn
+	if tc, ok := conn.(*tls.Conn); ok {
+		conn = tc.NetConn()
+	}
+	conn.(*net.TCPConn).SetLinger(0)
+	conn.Close()
+}
+
 // Close hangs up.
 func (c *Client) Close() { c.conn.Close() }
 

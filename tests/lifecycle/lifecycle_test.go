@@ -64,7 +64,7 @@ func lifecycle(h *host) {
 	h.serves("installed again", true)
 	h.same("installing the same version again changed something", installed, nil)
 
-	left := within(append(h.conffiles(), "etc/exim4/exim4.conf")...)
+	left := within(append(h.conffiles(), "etc/exim4/exim4.conf", "var/lib/"+h.pkg, "var/lib/"+h.pkg+"/hosts")...)
 	h.run("dpkg", "-r", h.pkg)
 	h.serves("removed", false)
 	h.same("removing left or changed more than conffiles", stock, left)
@@ -84,7 +84,15 @@ func lifecycle(h *host) {
 		name := older.name
 		h.dpkg("-i", older.file)
 		h.serves(name, true)
+		// One that had no hosts.db cannot tell who is a user.
+		want := "0"
+		if _, err := os.Stat(h.Path(h.HostsDatabase())); err != nil {
+			want = "1"
+		}
 		h.dpkg("-i", h.current())
+		if got := h.Hosts("select count(*) from state where name = 'lost';"); got != want {
+			t.Errorf("upgraded from %s: begun as after a loss: %s, want %s", name, got, want)
+		}
 		h.serves("upgraded from "+name, true)
 		h.same("an upgrade from "+name+" gives something else than an installation", installed, nil)
 		h.run("dpkg", "-P", h.pkg)

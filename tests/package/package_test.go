@@ -6,6 +6,7 @@ package packaging
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -411,9 +412,9 @@ func TestArm64(t *testing.T) {
 		run(t, "/", nil, "sqlite3", db, "CREATE TABLE blacklist (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL);"+
 			"INSERT INTO blacklist VALUES ('192.0.2.1', 1, 40), ('192.0.2.1', 2, 2)")
 		got := strings.TrimSpace(run(t, "/", nil, "qemu-aarch64-static", filepath.Join(dir, "usr/sbin", platform+"-connect-check"),
-			"db", "--database", db, "192.0.2.1"))
-		if got != "42" {
-			t.Errorf("%s: db: %q; want 42", platform, got)
+			"host", "--database", db, "select sum(count) n from blacklist where ip='192.0.2.1'"))
+		if got != "n=42" {
+			t.Errorf("%s: host: %q; want n=42", platform, got)
 		}
 	}
 }
@@ -486,15 +487,79 @@ func TestMaintainerScriptCalls(t *testing.T) {
 	}
 }
 
+// postrm takes our patterns out where prerm was not called, and follows no link
+// of the user whose folder they are in.
+func TestPostrmPatterns(t *testing.T) {
+	const merged = "file = x\n# superseded by symbiosis-connect-acl: his\n# BEGIN symbiosis-connect-acl\nours\n# END symbiosis-connect-acl\n"
+	script, err := os.ReadFile(filepath.Join(unpack(t, built(t, "symbiosis")), "DEBIAN", "postrm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		link   func(folder, outside string) error
+		merged string
+		want   string
+		says   string
+	}{
+		"merged":    {nil, merged, "file = x\nhis\n", ""},
+		"only ours": {nil, "# BEGIN symbiosis-connect-acl\nours\n# END symbiosis-connect-acl\n", "", ""},
+		"a link to a file": {func(folder, outside string) error {
+			return errors.Join(os.Remove(folder+"/exim4.patterns"), os.Symlink(outside+"/exim4.patterns", folder+"/exim4.patterns"))
+		}, merged, merged, "symbolic link"},
+		"a link to a folder": {func(folder, outside string) error {
+			return errors.Join(os.RemoveAll(folder), os.Symlink(outside, folder))
+		}, merged, merged, "symbolic link"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, err := filepath.EvalSymlinks(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			folder, outside := dir+"/etc/symbiosis/firewall/patterns.d", dir+"/outside"
+			tree := dir + "/etc/exim4/symbiosis.d/00-main"
+			for _, d := range []string{folder, outside, tree} {
+				if err := os.MkdirAll(d, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, f := range []string{folder + "/exim4.patterns", outside + "/exim4.patterns", tree + "/20-connect-acl-enabled"} {
+				if err := os.WriteFile(f, []byte(c.merged), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.link != nil {
+				if err := c.link(folder, outside); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before, _ := os.Stat(outside + "/exim4.patterns")
+			moved := regexp.MustCompile(`/(etc|var|run)/`).ReplaceAllString(string(script), dir+"/$1/")
+			out, err := exec.Command("sh", "-c", moved, "postrm", "remove").CombinedOutput()
+			if err != nil || !strings.Contains(string(out), c.says) || c.says == "" && len(out) > 0 {
+				t.Errorf("%v, %s; want %q", err, out, c.says)
+			}
+			got, err := os.ReadFile(folder + "/exim4.patterns")
+			if string(got) != c.want || c.want == "" && err == nil {
+				t.Errorf("%q, %v; want %q", got, err, c.want)
+			}
+			after, err := os.Stat(outside + "/exim4.patterns")
+			if err != nil || !os.SameFile(before, after) || !after.ModTime().Equal(before.ModTime()) {
+				t.Errorf("the file outside was replaced: %v", err)
+			}
+		})
+	}
+}
+
 // Completion offers what the commands have, and finds it under every name.
 func TestBashCompletion(t *testing.T) {
 	needs(t, "bash")
 	for _, platform := range platforms {
 		dir := unpack(t, built(t, platform))
 		for command, want := range map[string][]string{
-			"connect-check ":               {"db", "dnsbl"},
+			"connect-check ":               {"host", "dnsbl"},
 			"connect-db ma":                {"maintain"},
 			"connect-db maintain --retent": {"--retention-days"},
+			"connect-db sy":                {"sync"},
 			"connect-patterns ":            {"install", "remove", "test"},
 			"connect-setup a":              {"apply"},
 			"connect-setup apply --dr":     {"--dry-run"},
@@ -530,10 +595,11 @@ func TestLogcheck(t *testing.T) {
 		rules := filepath.Join(dir, "etc/logcheck/ignore.d.server", platform+"-connect-acl")
 		routine := "connect-acl[412]: maintain: /var/lib/" + platform + "/firewall-blacklist-count.db: "
 		for line, ignored := range map[string]bool{
-			"Nov 23 04:43:01 mail " + routine + "nothing to do, 10 rows before, 10 now, 12.0 KiB, 0.1 s":                           true,
-			"2026-11-23T04:43:01.123456+00:00 mail.example.org " + routine + "index made, 10 rows before, 10 now, 12.0 KiB, 0.1 s": true,
-			"Nov 23 04:43:01 mail " + routine + "database disk image is malformed":                                                 false,
-			"Nov 23 04:43:01 mail " + "connect-acl[9]: db: check skipped: no such table":                                           false,
+			"Nov 23 04:43:01 mail " + routine + "deleted 1 old row": true,
+			"2026-11-23T04:43:01.123456+00:00 mail.example.org " + "connect-acl[412]: maintain: hosts.db: deleted 12 hosts, /var/lib/" + platform + "/firewall-blacklist-count.db: deleted 0 old rows": true,
+			"Nov 23 04:43:01 mail connect-acl[412]: maintain: hosts.db: deleted 1 host after the copy was put back, because it was lost or damaged":                                                    false,
+			"Nov 23 04:43:01 mail " + routine + "database disk image is malformed":                                                                                                                     false,
+			"Nov 23 04:43:01 mail " + "connect-acl[9]: db: check skipped: no such table":                                                                                                               false,
 		} {
 			cmd := exec.Command("grep", "-qEf", rules)
 			cmd.Stdin = strings.NewReader(line + "\n")

@@ -1,9 +1,10 @@
 // Package command is what the four commands have in common at the command line:
-// their name, how they take flags and refuse wrong ones, and how an error
-// becomes a line on standard error and an exit code.
+// their name, how they take flags and refuse wrong ones, how an error becomes a
+// line on standard error and an exit code, JSON, and what a terminal can show.
 package command
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,9 +12,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/urfave/cli/v2"
+
+	"symbiosis-connect-acl/internal/remedy"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // A UsageError is a command line that cannot be obeyed. Nothing was done.
@@ -63,20 +70,34 @@ func New(own, usage string, commands ...*cli.Command) *cli.App {
 }
 
 // Report writes an error to standard error, in one line with the command's name
-// before it, and gives the exit code: that of an error from cli.Exit, 1 for any
-// other, 0 for none.
+// before it, or in two when it has a remedy: what went wrong, and what to do. It
+// gives the exit code: that of an error from cli.Exit, 1 for any other, 0 for
+// none.
 func Report(own string, err error) int {
 	if err == nil {
 		return 0
 	}
-	if text := err.Error(); text != "" {
-		fmt.Fprintln(os.Stderr, Name(own)+": "+text)
+	name, text := Name(own), shown(err.Error())
+	if what := remedy.Of(err); what != "" {
+		fmt.Fprintf(os.Stderr, "%s: error: %s\n%s: hint: %s\n", name, text, name, shown(what))
+	} else if text != "" {
+		fmt.Fprintf(os.Stderr, "%s: %s\n", name, text)
 	}
 	var exit cli.ExitCoder
 	if errors.As(err, &exit) {
 		return exit.ExitCode()
 	}
 	return 1
+}
+
+// shown gives an error's text as a terminal may show it. It may have several
+// lines.
+func shown(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = words.Printable(l)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // NoArguments refuses arguments that are no flags.
@@ -88,12 +109,37 @@ func NoArguments(c *cli.Context) error {
 }
 
 // WriteJSON writes what --json prints: for programs, and so that people can
-// read it too.
+// read it too, on a terminal.
 func WriteJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(EscapeJSON(b.Bytes()))
+	return err
+}
+
+// EscapeJSON writes those characters of a JSON text as \u escapes that a
+// terminal might obey. To a program it is the same text.
+func EscapeJSON(text []byte) []byte {
+	obeyed := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+	if !bytes.ContainsFunc(text, obeyed) {
+		return text
+	}
+	var b []byte
+	for _, r := range string(text) {
+		if !obeyed(r) {
+			b = utf8.AppendRune(b, r)
+			continue
+		}
+		for _, u := range utf16.AppendRune(nil, r) {
+			b = fmt.Appendf(b, `\u%04x`, u)
+		}
+	}
+	return b
 }
 
 // Diff gives the change of a file in the form that patch(1) takes, "" when

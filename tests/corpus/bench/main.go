@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -61,21 +62,27 @@ func run() error {
 		return err
 	}
 	fmt.Printf("%-28s %8s %9s %8s\n", "", "MiB", "seconds", "MB/s")
-	measure := func(name, log string, cmd *exec.Cmd) (float64, error) {
+	// found is what a program prints that has found offences; one that has found
+	// none was fast for nothing.
+	measure := func(name, log string, cmd *exec.Cmd, found string) (float64, error) {
 		st, err := os.Stat(log)
 		if err != nil {
 			return 0, err
 		}
 		begin := time.Now()
-		if out, err := cmd.CombinedOutput(); err != nil {
+		out, err := cmd.CombinedOutput()
+		seconds := time.Since(begin).Seconds()
+		if err != nil {
 			return 0, fmt.Errorf("%s: %w: %.2000s", name, err, out)
 		}
-		seconds := time.Since(begin).Seconds()
+		if !regexp.MustCompile(found).Match(out) {
+			return 0, fmt.Errorf("%s found no offence: %.2000s", name, out)
+		}
 		rate := float64(st.Size()) / seconds / 1e6
 		fmt.Printf("%-28s %8d %9.2f %8.1f\n", name, st.Size()>>20, seconds, rate)
 		return rate, nil
 	}
-	ours, err := measure("symbiosis-connect-patterns", big, exec.Command(tool, "test", "--log", big, patterns))
+	ours, err := measure("symbiosis-connect-patterns", big, exec.Command(tool, "test", "--log", big, patterns), ` [1-9][0-9]* taken`)
 	if err != nil {
 		return err
 	}
@@ -91,12 +98,12 @@ func run() error {
 		return err
 	}
 	defer cmdOut.Close()
-	ruby, err := measure("Ruby loop", small, loop)
+	ruby, err := measure("Ruby loop", small, loop, `(?m)^[0-9]+ [0-9]`)
 	if err != nil {
 		return err
 	}
 	if _, err := exec.LookPath("fail2ban-regex"); err == nil {
-		if _, err := measure("fail2ban-regex", small, exec.Command("fail2ban-regex", "--no-check-all", "-d", "^{^LN-BEG}", small, failregex)); err != nil {
+		if _, err := measure("fail2ban-regex", small, exec.Command("fail2ban-regex", "--no-check-all", "-d", "^{^LN-BEG}", small, failregex), `Failregex: [1-9]`); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,11 @@ type client struct {
 	peer string
 	v6   bool
 	sni  string
-	err  error // what kept a scenario from being played
+	via  string // the relay that it talks to; "" is us
+	spelling
+	spelt bool                        // a command of an offender's has been spelled so
+	await func(texts ...string) error // waits until the log holds one of them
+	err   error                       // what kept a scenario from being played
 
 	conn net.Conn
 	r    *bufio.Reader
@@ -44,16 +48,19 @@ func (c *client) open(port int) {
 		c.conn.Close()
 	}
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(c.peer)}, Timeout: 10 * time.Second}
-	server := server4
+	server, patience := server4, 6*time.Second
 	if c.v6 {
 		server = server6
+	}
+	if c.via != "" { // which does something for each command
+		server, patience = c.via, 2*time.Minute
 	}
 	conn, err := d.Dial("tcp", net.JoinHostPort(server, fmt.Sprint(port)))
 	if err != nil {
 		c.err = err
 		return
 	}
-	conn.SetDeadline(time.Now().Add(6 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	c.conn, c.r = conn, bufio.NewReader(conn)
 }
 
@@ -99,8 +106,22 @@ func (c *client) raw(s string) {
 }
 
 func (c *client) say(line string) string {
-	c.raw(line + "\r\n")
+	c.raw(c.spell(line) + "\r\n")
 	return c.reply()
+}
+
+// reset ends the connection at once, without a word of TCP's either.
+func (c *client) reset() {
+	if c.conn == nil {
+		return
+	}
+	conn := c.conn
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	conn.(*net.TCPConn).SetLinger(0)
+	conn.Close()
+	c.conn = nil
 }
 
 func (c *client) quit() { c.say("QUIT") }

@@ -24,6 +24,7 @@ func startDNS() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	reverseNames[postfixRelay] = "mx.relay.example."
 	ptr, forward, lists := map[string]string{}, map[string]string{}, map[string]bool{}
 	for addr, name := range reverseNames {
 		rev, err := dns.ReverseAddr(addr)
@@ -68,6 +69,22 @@ func startDNS() (stop func(), err error) {
 				m.Answer = append(m.Answer, &dns.A{Hdr: header(dns.TypeA), A: net.IPv4(127, 0, 0, 2)})
 			case dns.TypeTXT:
 				m.Answer = append(m.Answer, &dns.TXT{Hdr: header(dns.TypeTXT), Txt: []string{`H=(x) [8.8.8.8]: 535 Incorrect authentication data`}})
+			}
+		case name == "mail.example.org." || name == "mail6.example.org.":
+			ip := net.ParseIP(map[bool]string{true: server6, false: server4}[name == "mail6.example.org."])
+			switch {
+			case q.Question[0].Qtype == dns.TypeA && ip.To4() != nil:
+				m.Answer = append(m.Answer, &dns.A{Hdr: header(dns.TypeA), A: ip})
+			case q.Question[0].Qtype == dns.TypeAAAA && ip.To4() == nil:
+				m.Answer = append(m.Answer, &dns.AAAA{Hdr: header(dns.TypeAAAA), AAAA: ip})
+			}
+		case name == "example.org.", name == "example.net.", strings.HasSuffix("."+name, "."+attackerDomain+"."):
+			if q.Question[0].Qtype == dns.TypeMX {
+				mx := "mail.example.org."
+				if name == attackerDomain6+"." {
+					mx = "mail6.example.org."
+				}
+				m.Answer = append(m.Answer, &dns.MX{Hdr: header(dns.TypeMX), Preference: 10, Mx: mx})
 			}
 		default:
 			known = false

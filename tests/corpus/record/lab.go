@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -25,6 +26,8 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/platform"
 )
 
 // A selectorSet is one way that an administrator has set up Exim's logging.
@@ -35,27 +38,32 @@ type selectorSet struct {
 	syslog   bool
 	learn    bool // the suite refuses nobody: the HELO rule does not protect the log
 	full     bool // play every scenario, not only the core
+	// How clients spell the commands: in the first way, and those that do harm
+	// in the others, too.
+	spellings []spelling
+	unknownTo []string // Exims that do not have the selector
 }
 
 // The suite's own logging snippet adds what the patterns need. The sets say
 // what the administrator has beyond or instead of it.
 var selectorSets = []selectorSet{
-	{name: "none"},
-	{name: "suite", selector: "+tls_sni +smtp_protocol_error", full: true},
-	{name: "learn", selector: "+tls_sni +smtp_protocol_error", full: true, learn: true},
-	{name: "incoming_port", selector: "+smtp_protocol_error +incoming_port"},
-	{name: "incoming_interface", selector: "+smtp_protocol_error +incoming_interface"},
-	{name: "pid", selector: "+smtp_protocol_error +pid"},
-	{name: "millisec", selector: "+smtp_protocol_error +millisec"},
-	{name: "smtp_protocol_error", selector: "+smtp_protocol_error"},
-	{name: "smtp_syntax_error", selector: "+smtp_protocol_error +smtp_syntax_error"},
-	{name: "tls_sni", selector: "+tls_sni"},
-	{name: "smtp_mailauth", selector: "+smtp_protocol_error +smtp_mailauth"},
-	{name: "all", selector: "+all", full: true},
-	{name: "port_interface_pid", selector: "+smtp_protocol_error +tls_sni +tls_peerdn +incoming_port +incoming_interface +pid"},
-	{name: "timezone", selector: "+smtp_protocol_error +millisec +pid", options: "log_timezone = yes\n"},
-	{name: "syslog", selector: "+smtp_protocol_error", options: "log_file_path = syslog\nsyslog_duplication = no\n", syslog: true},
-	{name: "syslog_bare", selector: "+smtp_protocol_error +pid", options: "log_file_path = syslog\nsyslog_duplication = no\nsyslog_timestamp = no\n", syslog: true},
+	{name: "none", spellings: []spelling{capitals}},
+	{name: "suite", spellings: []spelling{capitals, small, mixed}, selector: "+tls_sni +smtp_protocol_error", full: true},
+	{name: "learn", spellings: []spelling{mixed}, selector: "+tls_sni +smtp_protocol_error", full: true, learn: true},
+	{name: "incoming_port", spellings: []spelling{small}, selector: "+smtp_protocol_error +incoming_port"},
+	{name: "incoming_interface", spellings: []spelling{mixed}, selector: "+smtp_protocol_error +incoming_interface"},
+	{name: "pid", spellings: []spelling{mixed}, selector: "+smtp_protocol_error +pid"},
+	{name: "millisec", spellings: []spelling{small}, selector: "+smtp_protocol_error +millisec"},
+	{name: "smtp_protocol_error", spellings: []spelling{capitals}, selector: "+smtp_protocol_error"},
+	{name: "smtp_syntax_error", spellings: []spelling{small}, selector: "+smtp_protocol_error +smtp_syntax_error"},
+	{name: "tls_sni", spellings: []spelling{mixed}, selector: "+tls_sni"},
+	{name: "smtp_mailauth", spellings: []spelling{capitals}, selector: "+smtp_protocol_error +smtp_mailauth"},
+	{name: "all", spellings: []spelling{small}, selector: "+all", full: true},
+	{name: "port_interface_pid", spellings: []spelling{small}, selector: "+smtp_protocol_error +tls_sni +tls_peerdn +incoming_port +incoming_interface +pid"},
+	{name: "connection_id", spellings: []spelling{small}, selector: "+smtp_protocol_error +connection_id +incoming_port", unknownTo: []string{"4.94.2", "4.96"}},
+	{name: "timezone", spellings: []spelling{mixed}, selector: "+smtp_protocol_error +millisec +pid", options: "log_timezone = yes\n"},
+	{name: "syslog", spellings: []spelling{small}, selector: "+smtp_protocol_error", options: "log_file_path = syslog\nsyslog_duplication = no\n", syslog: true},
+	{name: "syslog_bare", spellings: []spelling{mixed}, selector: "+smtp_protocol_error +pid", options: "log_file_path = syslog\nsyslog_duplication = no\nsyslog_timestamp = no\n", syslog: true},
 }
 
 // A lab is one Exim: a version, a selector set, and a tree to run in.
@@ -63,6 +71,7 @@ type lab struct {
 	version, lower, dir string
 	set                 selectorSet
 	repo, extra, helper string
+	relays              *relays
 
 	root   string // the overlay in which Exim runs
 	daemon *exec.Cmd
@@ -88,101 +97,124 @@ func (l *lab) play(only *regexp.Regexp) (records []record, err error) {
 		if !only.MatchString(s.name) || !(s.core || l.set.full) {
 			continue
 		}
-		peer := s.peer
-		if peer == "" {
-			peer = fmt.Sprintf("45.%d.%d.%d", 80+i/200, i%200+1, i%250+2)
-			if s.v6 {
-				peer = fmt.Sprintf("2a0e:%x:%x:12::%x", 0x100+i, i+1, i+0x25)
+		for n, spelling := range l.set.spellings {
+			if n > 0 && (s.early || s.v6 || s.times > 1 || !(s.kind == "event" || s.kind == "attack" && s.core)) {
+				break
 			}
-		}
-		if s.early {
-			peer = strings.Replace(strings.Replace(peer, "45.", "46.", 1), "2a0e:", "2a0f:", 1)
-		}
-		c := &client{peer: peer, v6: strings.Contains(peer, ":")}
-		if s.prepare != nil {
-			if err := s.prepare(l, peer); err != nil {
+			got, spelt, err := l.playOne(i+n*3000, s, spelling)
+			if err != nil {
 				return nil, fmt.Errorf("%s: %w", s.name, err)
 			}
-		}
-		for n := 0; n < max(1, s.times); n++ {
-			c.attempt(s.play)
-		}
-		if c.err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, c.err)
-		}
-		lines, err := l.settled(s.until)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
-		}
-		if s.last > 0 && len(lines) > s.last {
-			lines = lines[len(lines)-s.last:]
-		}
-		want := s.want
-		if l.set.learn {
-			want = "?"
-		} else if s.wantOf != nil {
-			want = s.wantOf(lines)
-		} else if s.wantIn != nil {
-			want = s.wantIn(l.set)
-		}
-		if !l.set.learn {
-			// How far a command gets before an ACL sees it is Exim's affair.
-			for _, line := range lines {
-				if strings.Contains(line, " connect-acl: refused command from [") {
-					want = strings.TrimSpace(want + " command-refused")
-				}
+			if n == 0 || spelt {
+				records = append(records, got...)
 			}
-		}
-		if len(lines) == 0 {
-			lines = []string{""} // an offence that Exim does not log is one that no pattern can count
-		}
-		peer = c.peer
-		for _, line := range lines {
-			records = append(records, record{l.version, l.set.name, s.name, s.kind, peer, want, line})
 		}
 	}
 	return records, nil
 }
 
+// playOne plays a scenario, as a host of its own for each number, and tells
+// whether the spelling made a difference to it.
+func (l *lab) playOne(number int, s scenario, spelling spelling) (records []record, spelt bool, err error) {
+	peer := s.peer
+	if peer == "" {
+		peer = fmt.Sprintf("45.%d.%d.%d", 80+number/200, number%200+1, number%250+2)
+		if s.v6 {
+			peer = fmt.Sprintf("2a0e:%x:%x:12::%x", 0x100+number, number+1, number+0x25)
+		}
+	}
+	if s.early {
+		peer = strings.Replace(strings.Replace(peer, "45.", "46.", 1), "2a0e:", "2a0f:", 1)
+	}
+	c := &client{peer: peer, v6: strings.Contains(peer, ":"), spelling: spelling, await: l.await}
+	if s.via != "" {
+		c = &client{peer: s.from, via: s.via}
+	}
+	if s.prepare != nil {
+		if err := s.prepare(l, peer); err != nil {
+			return nil, false, err
+		}
+	}
+	for n := 0; n < max(1, s.times); n++ {
+		c.attempt(s.play)
+	}
+	if c.err != nil {
+		return nil, false, c.err
+	}
+	if s.via != "" {
+		if err := l.relays.settle(); err != nil {
+			return nil, false, err
+		}
+	}
+	lines, err := l.settled(s.until)
+	if err != nil {
+		return nil, false, err
+	}
+	if s.last > 0 && len(lines) > s.last {
+		lines = lines[len(lines)-s.last:]
+	}
+	if !strings.Contains(strings.Join(lines, "\n"), s.must) {
+		return nil, false, fmt.Errorf("no %q in the log:\n%s", s.must, strings.Join(lines, "\n"))
+	}
+	want := s.want
+	if s.kind == "relay" {
+		lines = thin(lines, map[bool]int{true: 5, false: 1}[l.set.name == "suite"])
+	} else if l.set.learn {
+		want = "?"
+	} else if s.wantOf != nil {
+		want = s.wantOf(lines)
+	} else if s.wantIn != nil {
+		want = s.wantIn(l.set)
+	} else if s.wantOn != nil {
+		want = s.wantOn(l.version)
+	}
+	if len(lines) == 0 {
+		lines = []string{""} // an offence that Exim does not log is one that no pattern can count
+	}
+	if s.via == "" { // a scenario may have taken another
+		peer = c.peer
+	}
+	name := s.name
+	if spelling != capitals && c.spelt {
+		name += "~" + string(spelling)
+	}
+	for _, line := range lines {
+		records = append(records, record{l.version, l.set.name, name, s.kind, peer, want, line})
+	}
+	return records, c.spelt, nil
+}
+
+// await waits, while a client holds its connection, until the log holds one of
+// the texts.
+func (l *lab) await(texts ...string) error {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(3 * time.Millisecond) {
+		if l.set.syslog {
+			if err := l.mark(); err != nil {
+				return err
+			}
+		}
+		log, err := l.log()
+		if err != nil {
+			return err
+		}
+		for _, t := range texts {
+			if bytes.Contains(log, []byte(t)) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("none of %q is in the log while the connection is open", texts)
+}
+
 // build lays the fixture tree, the suite's snippets and the recorder's own
 // changes over the Debian root.
 func (l *lab) build() error {
-	l.root = filepath.Join(l.dir, "root")
-	upper, work := filepath.Join(l.dir, "upper"), filepath.Join(l.dir, "work")
-	for _, d := range []string{l.dir, l.root} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
+	var err error
+	if l.root, err = mountRoot(l.dir, l.lower); err != nil {
+		return err
 	}
-	// A file system of its own, because an overlay cannot lie on another one.
-	if err := syscall.Mount("tmpfs", l.dir, "tmpfs", 0, "mode=755"); err != nil {
-		return fmt.Errorf("tmpfs: %w", err)
-	}
-	for _, d := range []string{l.root, upper, work} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
-	}
-	if err := syscall.Mount("overlay", l.root, "overlay", 0, "lowerdir="+l.lower+",upperdir="+upper+",workdir="+work); err != nil {
-		return fmt.Errorf("overlay: %w", err)
-	}
-	for _, d := range []string{"etc/ssl", "etc/exim4", "srv", "var/lib/symbiosis", "usr/sbin", "dev", "proc"} {
+	for _, d := range []string{"etc/ssl", "etc/exim4", "srv", "var/lib/symbiosis", "usr/sbin"} {
 		if err := os.MkdirAll(filepath.Join(l.root, d), 0o755); err != nil {
-			return err
-		}
-	}
-	if err := syscall.Mount("proc", filepath.Join(l.root, "proc"), "proc", 0, ""); err != nil {
-		return fmt.Errorf("proc: %w", err)
-	}
-	if err := syscall.Mount("tmpfs", filepath.Join(l.root, "dev"), "tmpfs", 0, "mode=755"); err != nil {
-		return fmt.Errorf("dev: %w", err)
-	}
-	for name, minor := range map[string]uint64{"null": 3, "zero": 5, "random": 8, "urandom": 9} {
-		path := filepath.Join(l.root, "dev", name)
-		if err := syscall.Mknod(path, syscall.S_IFCHR|0o666, int(1<<8|minor)); err != nil {
-			return err
-		}
-		if err := os.Chmod(path, 0o666); err != nil {
 			return err
 		}
 	}
@@ -208,9 +240,6 @@ func (l *lab) build() error {
 	if err := writeCertificate(filepath.Join(l.root, "etc/ssl")); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(l.root, "etc/resolv.conf"), []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
-		return err
-	}
 	helper, err := os.ReadFile(l.helper)
 	if err != nil {
 		return err
@@ -226,24 +255,35 @@ func (l *lab) build() error {
 	if err := errors.Join(os.MkdirAll(share, 0o755), os.WriteFile(filepath.Join(share, "refused-helo-names"), names, 0o644)); err != nil {
 		return err
 	}
-	return l.sql("CREATE TABLE blacklist (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL)")
+	return l.makeHosts()
 }
 
-func (l *lab) sql(statement string) error {
-	db := filepath.Join(l.root, "var/lib/symbiosis/firewall-blacklist-count.db")
-	if out, err := exec.Command("sqlite3", db, statement).CombinedOutput(); err != nil {
-		return fmt.Errorf("sqlite3: %w: %s", err, out)
+func (l *lab) hostsDatabase() string { return platform.Symbiosis(l.root).HostsDatabase }
+
+// makeHosts makes hosts.db for the root's Exim, as setup does.
+func (l *lab) makeHosts() error {
+	var exim syscall.Stat_t
+	spool := filepath.Join(l.root, "var/spool/exim4")
+	if err := syscall.Stat(spool, &exim); err != nil {
+		return fmt.Errorf("%s: %w", spool, err)
 	}
-	return os.Chmod(db, 0o644)
+	path := l.hostsDatabase()
+	if err := os.MkdirAll(filepath.Dir(filepath.Dir(path)), 0o755); err != nil {
+		return err
+	}
+	_, err := hosts.Create(context.Background(), path, exim.Uid, exim.Gid, false)
+	return err
 }
 
-// offend gives a host a history in the count database.
+// offend gives a host a history.
 func (l *lab) offend(peer string) error {
 	key, err := address.Parse(peer)
 	if err != nil {
 		return err
 	}
-	return l.sql(fmt.Sprintf("INSERT INTO blacklist VALUES ('%s', strftime('%%s'), 42)", key))
+	return hosts.With(l.hostsDatabase(), func(d *hosts.DB) error {
+		return d.AddHistory(context.Background(), key, 42, time.Now())
+	})
 }
 
 var snippetName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]+$`)
@@ -282,6 +322,9 @@ func (l *lab) writeConfig(tree string) error {
 		case base == "60-general-options":
 			// Only the scenarios that are about it are asked for their user.
 			text = bytes.ReplaceAll(text, []byte("rfc1413_hosts =\n"), []byte("rfc1413_hosts = 45.72.0.0/16\n"))
+		case base == "80-resource-control":
+			text = bytes.ReplaceAll(text, []byte("smtp_accept_max_per_host = 10\n"),
+				[]byte("smtp_accept_max_per_host = ${if match{$sender_host_address}{\\N^(45[.]73[.]|2a10)\\N}{90}{10}}\n"))
 		case strings.Contains(p, "60-authenticators"):
 			text = bytes.ReplaceAll(text, []byte("${if eq{$tls_in_cipher}{}{no}{yes}}"),
 				[]byte("${if or{{!eq{$tls_in_cipher}{}}{eq{$received_port}{587}}}{yes}{no}}"))
@@ -293,6 +336,8 @@ func (l *lab) writeConfig(tree string) error {
 			if l.set.learn {
 				b.WriteString("CONNECT_STATE_SUITE == learn\n")
 			}
+			// A relay is played with more often than it would be.
+			b.WriteString("CHECK_CONNECT_RATELIMIT == ${if match{$sender_host_address}{\\N^(45[.]73[.]|2a10)\\N}{99999}{10}} / 15m\n")
 			// Only the scenarios that are about it wait for the greeting.
 			b.WriteString("CONNECT_GREETING_DELAY == ${if match{$sender_host_address}{\\N^(46|2a0f)\\N}{1}{0}}\n")
 		}
@@ -343,10 +388,7 @@ func (l *lab) stop() error {
 		l.daemon.Wait()
 		kill.Stop()
 	}
-	for _, m := range []string{"root/dev", "root/proc", "root", ""} {
-		err = errors.Join(err, syscall.Unmount(filepath.Join(l.dir, m), syscall.MNT_DETACH))
-	}
-	return err
+	return errors.Join(err, unmountRoot(l.dir))
 }
 
 // settled waits until Exim has no connection left and, if text is not empty,

@@ -1,1 +1,0 @@
-int early_key(const char *addr, char *key);

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bufio"
+	"encoding/csv"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"symbiosis-connect-acl/cmd/internal/command"
+	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/firewall"
+)
+
+func listCommand() *cli.Command {
+	return &cli.Command{
+		Name: "list", Usage: "list the hosts, the latest offender first",
+		Description: `DENIED says whether the host's count is above the threshold of the connect
+check: yes or no, and learn or off where it is but the check is in that state.
+FIREWALL says whether the host is in blacklist.d now: by the administrator or
+by the scan (auto), and for which ports. REPORTS are the scans that met the
+host.`,
+		Flags: append([]cli.Flag{
+			&cli.Int64Flag{Name: "min-count", Usage: "only hosts with at least this `COUNT`"},
+			&cli.StringFlag{Name: "since", Usage: "only hosts seen last at or after `TIME`: 2026-03-15, 2026-03-15T12:00:00Z, or 7d, 24h ago"},
+			&cli.StringFlag{Name: "before", Usage: "only hosts seen last before `TIME`"},
+			&cli.StringFlag{Name: "net", Usage: "only hosts in the network `CIDR`"},
+			&cli.BoolFlag{Name: "blocked", Usage: "only hosts that are in the firewall now"},
+			&cli.IntFlag{Name: "top", Usage: "no more than `N` hosts"},
+			&cli.StringFlag{Name: "sort", Value: string(blacklist.ByLast), Usage: "by `ORDER`: last, count, reports, first or address"},
+			&cli.BoolFlag{Name: "reverse", Usage: "the other way round"},
+			&cli.StringFlag{Name: "format", Value: "table", Usage: "`FORMAT`: table, csv or json"},
+			&cli.BoolFlag{Name: "dnsbl", Usage: "add what the DNS lists say"},
+			thresholdFlag(),
+		}, dnsblFlags()...),
+		Action: list,
+	}
+}
+
+func filter(c *cli.Context) (f blacklist.Filter, err error) {
+	now := time.Now()
+	f = blacklist.Filter{MinCount: c.Int64("min-count"), Order: blacklist.Order(c.String("sort")), Top: c.Int("top")}
+	if f.Top < 0 {
+		return f, usagef("--top: %d is less than nothing", f.Top)
+	}
+	if !slices.Contains(blacklist.Orders, f.Order) {
+		return f, usagef("--sort: unknown order %q; known are last, count, reports, first and address", f.Order)
+	}
+	if s := c.String("since"); s != "" {
+		if f.Since, err = parseTime(s, now); err != nil {
+			return f, err
+		}
+	}
+	if s := c.String("before"); s != "" {
+		if f.Before, err = parseTime(s, now); err != nil {
+			return f, err
+		}
+	}
+	if s := c.String("net"); s != "" {
+		if f.Net, err = parseNet(s); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+func list(c *cli.Context) error {
+	format := c.String("format")
+	if format != "table" && format != "csv" && format != "json" {
+		return usagef("--format: unknown format %q; known are table, csv and json", format)
+	}
+	f, err := filter(c)
+	if err != nil {
+		return err
+	}
+	p, err := need(c, 0)
+	if err != nil {
+		return err
+	}
+	j := readSettings(c, p)
+	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
+	if err != nil {
+		return err
+	}
+	if c.Bool("blocked") {
+		f.Keep = func(h blacklist.Host) bool { return len(entries.Lookup(h.Key)) > 0 }
+	}
+	top := f.Top
+	if c.Bool("reverse") {
+		f.Top = 0
+	}
+	hosts, err := blacklist.List(c.Context, p.database, f)
+	if err != nil {
+		return err
+	}
+	if c.Bool("reverse") {
+		slices.Reverse(hosts)
+		if top > 0 && len(hosts) > top {
+			hosts = hosts[:top]
+		}
+	}
+	records := make([]record, len(hosts))
+	for i, h := range hosts {
+		records[i] = newRecord(h, entries, j)
+	}
+	withLists := c.Bool("dnsbl")
+	if withLists {
+		keys := make([]address.Key, len(hosts))
+		for i, h := range hosts {
+			keys[i] = h.Key
+		}
+		found, err := askLists(c, p, keys)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			records[i].DNSBL = found[i]
+		}
+	}
+	w := bufio.NewWriter(os.Stdout)
+	switch format {
+	case "json":
+		err = command.WriteJSON(w, records)
+	case "csv":
+		err = writeCSV(w, records, withLists)
+	default:
+		columns, _ := command.Terminal(os.Stdout)
+		writeTable(w, records, withLists, columns, command.Coloured(os.Stdout))
+	}
+	if err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+func writeCSV(w io.Writer, records []record, withLists bool) error {
+	c := csv.NewWriter(w)
+	head := []string{"address", "count", "reports", "first", "last", "firewall", "denied"}
+	if withLists {
+		head = append(head, "dnsbl")
+	}
+	c.Write(head)
+	for _, r := range records {
+		row := []string{cell(r.Address), strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, r.Last,
+			cell(r.firewallText()), r.denied}
+		if withLists {
+			row = append(row, cell(r.DNSBL.text()))
+		}
+		c.Write(row)
+	}
+	c.Flush()
+	return c.Error()
+}

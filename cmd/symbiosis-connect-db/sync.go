@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"symbiosis-connect-acl/cmd/internal/command"
+	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/history"
+	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/syslog"
+	"symbiosis-connect-acl/internal/words"
+)
+
+func syncCommand() *cli.Command {
+	return &cli.Command{
+		Name: "sync", Usage: "bring the firewall's counts over to hosts.db, which Exim asks",
+		Description: `For cron, each minute. When the firewall's database has not changed it reads
+the first 100 bytes of it. It takes no lock there: what it has read while the
+firewall was writing it throws away, and reads again. It prints nothing when
+all is well. If hosts.db is lost or damaged, it puts the nightly copy back, or
+begins it anew; syslog says so.`,
+		Flags:  []cli.Flag{verboseFlag()},
+		Action: syncHistory,
+	}
+}
+
+func syncHistory(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return usagef("sync: unexpected argument %q", c.Args().First())
+	}
+	_, onTerminal := command.Terminal(os.Stdout)
+	say := func(format string, args ...any) {
+		if c.Bool("verbose") || onTerminal {
+			fmt.Printf(format+"\n", args...)
+		}
+	}
+	log := func(pr syslog.Priority, text string) { syslog.Send(syslog.Socket, pr, "sync: "+text) }
+	// Told once an hour: cron asks each minute, and would mail each minute.
+	failed := func(err error) error {
+		hourly := time.Now().Minute() == 0
+		if hourly && !errors.Is(err, context.Canceled) {
+			log(syslog.CronErr, err.Error())
+		}
+		if hourly || onTerminal || c.Bool("verbose") {
+			return err
+		}
+		return cli.Exit("", 1)
+	}
+	p, _, err := where(c)
+	if errors.Is(err, platform.ErrNone) {
+		say("nothing to do: %v", err) // cron runs this before the platform is there, and after
+		return nil
+	} else if err != nil && !errors.Is(err, errNoDatabase) {
+		return failed(err)
+	}
+	if _, err := os.Lstat(filepath.Dir(p.hosts)); errors.Is(err, fs.ErrNotExist) {
+		say("nothing to do: %s is made by %s-connect-setup apply", p.hosts, p.platform.Name)
+		return nil
+	}
+	r, err := history.Sync(c.Context, p.hosts, p.sources)
+	switch r.Hosts {
+	case hosts.Restored:
+		log(syslog.CronErr, p.hosts+" was lost or damaged; the nightly copy is in its place")
+	case hosts.Anew:
+		log(syslog.CronErr, p.hosts+" was lost or damaged, and there was no copy: it was begun anew. For 7 days history refuses nobody on ports 465 and 587")
+	}
+	switch {
+	case errors.Is(err, hosts.ErrRunning):
+		say("%v", err)
+		return nil
+	case errors.Is(err, blacklist.ErrUnsteady):
+		say("%v", err)
+		return nil
+	case err != nil:
+		return failed(err)
+	case r.Read:
+		say("%s with a history, %s of hosts.db written", words.Plural(r.Known, "host"), words.Plural(r.Written, "row"))
+	default:
+		say("nothing has changed")
+	}
+	if r.Alien > 0 {
+		say("%s not about a host, such as %s", words.Plural(r.Alien, "row"), words.Printable(strings.Join(r.Some, ", ")))
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package doctor
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/rules"
+)
+
+// lists asks every DNS list for the entries that RFC 5782 has for this, unless
+// there is nobody to ask.
+func (d *doctor) lists(resolves bool) {
+	var all []dnsbl.List
+	macro := map[string]string{} // by zone: where it is named
+	for _, name := range []string{rules.ConnectLists, rules.SubmissionLists} {
+		lists, err := dnsbl.ParseLists(d.macros[name])
+		if err != nil {
+			d.fail("lists", "mend "+name+" and "+d.build(), "%s: %v", name, err)
+		}
+		for _, l := range lists {
+			if zone := l.DisplayName(); macro[zone] == "" {
+				macro[zone] = name
+			}
+		}
+		all = append(all, lists...)
+	}
+	if !resolves {
+		return // that was told
+	}
+	if len(all) == 0 {
+		d.ok("resolver", "answers")
+		d.ok("lists", "no DNS list is asked")
+		return
+	}
+	health, err := dnsbl.CheckHealth(d.ctx, all, dnsbl.Options{Timeout: listsDeadline, ResolvConf: filepath.Join(d.Root, "etc/resolv.conf")})
+	if err != nil {
+		d.fail("resolver", "mend /etc/resolv.conf", "%v", err)
+		return
+	}
+	if suspect := suspectResolver(health); suspect != "" {
+		d.warn("resolver", "let /etc/resolv.conf name a resolver of your own: apt-get install unbound", "not one of %d DNS lists answers as a list does, so it will not be the lists: %s", len(health), suspect)
+		return
+	}
+	d.ok("resolver", "answers")
+	for _, h := range health {
+		notes := ""
+		if len(h.Notes) > 0 {
+			notes = " (" + strings.Join(h.Notes, "; ") + ")"
+		}
+		// What to do stands in Problem; this is how.
+		how := fmt.Sprintf("write %s == the lists to ask into %s and %s", macro[h.Zone], rules.LocalSnippet, d.build())
+		switch {
+		case h.OK():
+			d.ok("lists", "%s answers as it should%s", h.Zone, notes)
+		case h.Condition == dnsbl.ListsEveryone:
+			d.fail("lists", how, "%s %s: %s", h.Zone, h.Condition, h.Problem)
+		default:
+			d.warn("lists", how, "%s counts for nothing now, %s: %s%s", h.Zone, h.Condition, h.Problem, notes)
+		}
+	}
+}
+
+// suspectResolver tells how the lists do where none is alive and none does
+// harm. Several do not go at once: what they have in common is whom they were
+// asked through. It gives "" for a single list.
+func suspectResolver(health []dnsbl.Health) string {
+	zones := map[string][]string{}
+	for _, h := range health {
+		if h.OK() || h.Condition == dnsbl.ListsEveryone {
+			return ""
+		}
+		zones[h.Condition.String()] = append(zones[h.Condition.String()], h.Zone)
+	}
+	if len(health) < 2 {
+		return ""
+	}
+	var all []string
+	for _, condition := range sortedKeys(zones) {
+		all = append(all, condition+": "+strings.Join(zones[condition], ", "))
+	}
+	return strings.Join(all, "; ")
+}

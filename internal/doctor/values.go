@@ -1,0 +1,38 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+
+	"symbiosis-connect-acl/internal/rules"
+)
+
+// values looks at what the macros in force say. The rules pass over a value
+// that they cannot use; here it is told.
+func (d *doctor) values() {
+	bad := 0
+	for _, name := range sortedKeys(d.macros) {
+		form, ok := rules.FormOf(name)
+		if !ok || form.Fits(d.macros[name]) {
+			continue
+		}
+		bad++
+		want := form.Want
+		if form.Off != "" {
+			want += fmt.Sprintf(" (%s == off switches the check off)", form.Off)
+		}
+		d.fail("values", fmt.Sprintf("write %s == %s into %s and %s", name, want, rules.LocalSnippet, d.build()),
+			"%s is %q, which its rule cannot use", name, d.macros[name])
+	}
+	if bad > 0 {
+		return
+	}
+	switch strings.TrimSpace(d.macros[rules.StateSuite]) {
+	case string(rules.Learn):
+		d.warn("values", "when the log shows only what you want refused, set CONNECT_STATE_SUITE == enforce", "the whole suite only learns: nobody is refused")
+	case string(rules.Off):
+		d.warn("values", "set CONNECT_STATE_SUITE == enforce or learn", "the whole suite is off")
+	default:
+		d.ok("values", "the macros in force have values that the rules understand")
+	}
+}

@@ -1,0 +1,158 @@
+package exim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+	"time"
+
+	"symbiosis-connect-acl/internal/remedy"
+)
+
+// Snippets lists the snippets that the Makefile joins, as absolute paths, in
+// the order in which it joins them (the byte order of the paths).
+func (x Installation) Snippets() ([]string, error) {
+	var all []string
+	err := filepath.WalkDir(x.SnippetDir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.Type().IsRegular() && ValidName(d.Name()) {
+			all = append(all, path)
+		}
+		return nil
+	})
+	sort.Strings(all)
+	return all, err
+}
+
+// Join builds a configuration as the Makefile does, with the content in over
+// in place of a snippet's own; nil leaves the snippet out. The keys of over
+// are absolute paths. It serves questions about a tree that is not on the
+// disk; what is put in force, the Makefile builds.
+func (x Installation) Join(over map[string][]byte) ([]byte, error) {
+	paths, err := x.Snippets()
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	for _, p := range paths {
+		data, ok := over[p]
+		if ok && data == nil {
+			continue
+		}
+		if !ok {
+			if data, err = os.ReadFile(p); err != nil {
+				return nil, err
+			}
+		}
+		fmt.Fprintf(&b, "# ----\n# %s\n# ----\n\n%s", x.Inside(p), data)
+	}
+	return b.Bytes(), nil
+}
+
+// ErrNoMake says that the make program, which builds the configuration, is not
+// installed.
+var ErrNoMake = remedy.Add(errors.New("make is not installed"), "run: apt-get install make")
+
+func (x Installation) make(ctx context.Context, limit time.Duration, args ...string) error {
+	program, err := x.program(ErrNoMake, "/usr/bin/make", "/bin/make")
+	if err != nil {
+		return err
+	}
+	if _, err := x.program(ErrNoExim, "/usr/sbin/exim4"); err != nil {
+		return err
+	}
+	// What make writes shall be no more open than what is there, and no more
+	// closed because of whoever called us.
+	// The restart inherits the mask, so it is one of the usual three.
+	mask, st := 0o022, syscall.Stat_t{}
+	inForce := syscall.Stat(x.Config(), &st) == nil
+	switch {
+	case inForce && st.Mode&0o044 == 0:
+		mask = 0o077
+	case inForce && st.Mode&0o004 == 0:
+		mask = 0o027
+	}
+	// Symbiosis moves with "mv -fb", which keeps the configuration before this
+	// one as exim4.conf~. After remove that would be one with our rules in it,
+	// in the place of the administrator's own.
+	shell := fmt.Sprintf(`umask %04o; VERSION_CONTROL=none exec "$@"`, mask)
+	out, err := x.run(ctx, limit, "/bin/sh", append([]string{"-c", shell, "sh", program}, args...)...)
+	if now := (syscall.Stat_t{}); inForce && syscall.Stat(x.Config(), &now) == nil && now.Ino != st.Ino {
+		if now.Uid != st.Uid || now.Gid != st.Gid {
+			err = errors.Join(err, os.Chown(x.Config(), int(st.Uid), int(st.Gid)))
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	if ce := x.configError(out); ce != nil {
+		return ce
+	}
+	return fmt.Errorf("make %s in %s: %w: %s", strings.Join(args, " "), x.EximDir, err, oneLine(tail(out, 400)))
+}
+
+// BuildDraft runs "make test": it builds Draft from the snippets and lets Exim
+// check its syntax. A configuration that Exim does not take gives a
+// *ConfigError. No string is expanded: see Greet.
+//
+// The Makefile's shell loop does not notice when a snippet could not be
+// written, as on a full disk, and what is left may pass Exim's test. So Draft
+// is compared with the snippets.
+func (x Installation) BuildDraft(ctx context.Context) error {
+	err := x.make(ctx, buildDeadline, "test")
+	if errors.Is(err, ErrNoMake) || errors.Is(err, ErrNoExim) {
+		return err
+	}
+	// A draft cut short explains whatever Exim says of it.
+	if short := x.complete(); short != nil {
+		return short
+	}
+	return err
+}
+
+// complete reports a draft that lacks a snippet.
+func (x Installation) complete() error {
+	rest, err := os.ReadFile(x.Draft())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // make has said why
+	}
+	if err != nil {
+		return err
+	}
+	paths, err := x.Snippets()
+	if err != nil {
+		return err
+	}
+	for _, p := range paths {
+		data, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		// Its name stands before it; what lies between is a rule or so.
+		name := []byte("# " + x.Inside(p) + "\n")
+		if i := bytes.Index(rest, name); i >= 0 {
+			rest = rest[i+len(name):]
+		}
+		i := bytes.Index(rest, data)
+		if i < 0 || i > 200 {
+			return remedy.Add(fmt.Errorf("make did not write all of %s into %s", p, x.Draft()), "see whether the disk is full")
+		}
+		rest = rest[i+len(data):]
+	}
+	return nil
+}
+
+// Install builds and tests the configuration once more and moves it over
+// Config, without a restart.
+func (x Installation) Install(ctx context.Context) error {
+	return x.make(ctx, buildDeadline, "exim4.conf")
+}

@@ -1,0 +1,214 @@
+// Package history brings what the firewall has counted over to hosts.db, from
+// whichever firewall there is, so that Exim asks one database, and the
+// firewall's writer meets no reader of ours.
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/platform"
+	"symbiosis-connect-acl/internal/settings"
+)
+
+// Setting is the name in the defaults file under which an administrator names
+// the databases, separated by blanks, instead of those that are found.
+const Setting = "CONNECT_ACL_DATABASES"
+
+// Sources gives the firewalls' databases that there are: the platform's own and
+// nftfw's in its usual places, or those that the defaults file names, which are
+// given whether they are there or not.
+func Sources(p platform.Platform) ([]string, error) {
+	set, err := settings.Read(p.DefaultsFile)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	if named := strings.Fields(set.String(Setting, "")); len(named) > 0 {
+		for _, path := range named {
+			if !filepath.IsAbs(path) {
+				return nil, fmt.Errorf("%s: %s: %q is not a full path", p.DefaultsFile, Setting, path)
+			}
+			found = append(found, filepath.Join(p.Root, path))
+		}
+		return found, nil
+	}
+	for _, path := range []string{p.Database, filepath.Join(p.Root, "/var/lib/nftfw/firewall.db"),
+		filepath.Join(p.Root, "/usr/local/var/lib/nftfw/firewall.db")} {
+		if _, err := os.Stat(path); err == nil {
+			found = append(found, path)
+		}
+	}
+	return found, nil
+}
+
+// A Result says what Sync found and did.
+type Result struct {
+	Hosts   hosts.Outcome // the state in which it found hosts.db
+	Read    bool          // a database had changed and was read
+	Written int           // rows of hosts.db that were written
+	Known   int           // hosts that have a history
+	Alien   int64         // rows of the firewall's whose address fits no host
+	Some    []string      // a few of those addresses
+}
+
+// The names under which hosts.db remembers what was read.
+const (
+	stateRead  = "read"  // stamps of the databases
+	stateAlien = "alien" // number of rows that fit no host, and a few addresses
+)
+
+// Sync makes the history in hosts.db what the firewalls' databases at sources
+// say. Of a database that has not changed since the last time it reads the
+// header. One that is not there, or has no table yet, has no say; when none has,
+// or one cannot be read, the history stays as it is: an administrator may just
+// be mending the database.
+//
+// It puts hosts.db in order first, if it was lost (see hosts.Ensure). When its
+// directory does not exist it returns fs.ErrNotExist: setup makes that.
+func Sync(ctx context.Context, path string, sources []string) (r Result, err error) {
+	unlock, err := hosts.Lock(ctx, path, 0)
+	if err != nil {
+		return r, err
+	}
+	defer unlock()
+	if r.Hosts, err = hosts.Ensure(ctx, path); err != nil {
+		return r, err
+	}
+	err = sync(ctx, path, sources, &r)
+	if errors.Is(err, hosts.ErrCorrupt) {
+		// Its tables could be opened, but not read.
+		if r.Hosts, err = hosts.Replace(ctx, path); err == nil {
+			err = sync(ctx, path, sources, &r)
+		}
+	}
+	return r, err
+}
+
+func sync(ctx context.Context, path string, sources []string, r *Result) error {
+	stamps, there, err := stampsOf(sources)
+	if err != nil {
+		return err
+	}
+	var last, alien string
+	if err := hosts.With(path, func(d *hosts.DB) (err error) {
+		if last, err = d.State(ctx, stateRead); err == nil {
+			alien, err = d.State(ctx, stateAlien)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	if r.Alien, r.Some = parseAlien(alien); last == stamps || len(there) == 0 {
+		return nil
+	}
+	var all map[address.Key]hosts.History
+	var read []string
+	r.Alien, r.Some = 0, nil
+	for _, source := range there {
+		s, err := blacklist.ReadSums(ctx, source)
+		read = append(read, source+" "+s.Stamp.String())
+		if errors.Is(err, blacklist.ErrNoTable) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if all == nil {
+			all = s.Hosts
+		} else {
+			for k, sum := range s.Hosts {
+				h := all[k]
+				all[k] = hosts.History{Count: blacklist.Plus(h.Count, sum.Count), Last: max(h.Last, sum.Last)}
+			}
+		}
+		r.Alien += s.Alien
+		r.Some = append(r.Some, s.Some...)
+	}
+	r.Read, r.Known = all != nil, len(all)
+	return hosts.With(path, func(d *hosts.DB) (err error) {
+		if all != nil { // there was a table
+			if r.Written, err = d.SetHistory(ctx, all); err != nil {
+				return err
+			}
+			if now := formatAlien(r.Alien, r.Some); now != alien {
+				if err := d.SetState(ctx, stateAlien, now); err != nil {
+					return err
+				}
+			}
+		}
+		// Last, so that a run that was killed is done again.
+		return d.SetState(ctx, stateRead, strings.Join(read, "\n"))
+	})
+}
+
+// stampsOf gives the stamps of the databases that there are, as hosts.db
+// remembers them.
+func stampsOf(sources []string) (stamps string, there []string, err error) {
+	var lines []string
+	for _, source := range sources {
+		s, err := blacklist.ReadStamp(source)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return "", nil, err
+		}
+		there, lines = append(there, source), append(lines, source+" "+s.String())
+	}
+	return strings.Join(lines, "\n"), there, nil
+}
+
+func formatAlien(n int64, some []string) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(n, 10) + " " + strings.Join(some, " ")
+}
+
+func parseAlien(s string) (n int64, some []string) {
+	if f := strings.Fields(s); len(f) > 0 {
+		n, _ = strconv.ParseInt(f[0], 10, 64)
+		some = f[1:]
+	}
+	return n, some
+}
+
+// A Report is what is to be known of the history in hosts.db without reading any
+// other database at length.
+type Report struct {
+	Lost    time.Time // when hosts.db was begun anew; zero when that has not happened
+	Current bool      // the databases have not changed since they were read
+	Alien   int64     // rows of the firewall's whose address fits no host
+	Some    []string  // a few of those addresses
+}
+
+// Look gives the report. It changes nothing.
+func Look(ctx context.Context, path string, sources []string) (r Report, err error) {
+	stamps, there, err := stampsOf(sources)
+	if err != nil {
+		return r, err
+	}
+	err = hosts.With(path, func(d *hosts.DB) (err error) {
+		if r.Lost, err = d.Lost(ctx); err != nil {
+			return err
+		}
+		last, err := d.State(ctx, stateRead)
+		if err != nil {
+			return err
+		}
+		r.Current = last == stamps || len(there) == 0
+		alien, err := d.State(ctx, stateAlien)
+		r.Alien, r.Some = parseAlien(alien)
+		return err
+	})
+	return r, err
+}

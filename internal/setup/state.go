@@ -1,0 +1,43 @@
+package setup
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// State is what apply remembers for remove, and shows in status. What has to
+// be undone is marked in the files themselves, so that losing it is no harm.
+type State struct {
+	Platform      string    // "symbiosis" or "sympl"
+	Applied       time.Time // when apply last changed something
+	Config        string    // SHA-256 of the configuration that was put in force
+	LogSelector   string    // the value that was taken over, "" when there was none
+	LogSnippets   []string  // the snippets in which it stood
+	EventAction   string    `json:",omitempty"` // likewise
+	EventSnippets []string  `json:",omitempty"`
+	PatternsFile  string    // where the patterns were merged, "" when they were not
+}
+
+func (r *run) readState() (State, bool, error) {
+	var s State
+	data, err := os.ReadFile(r.stateFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err != nil {
+		return s, false, fmt.Errorf("%s: %w", r.stateFile(), err)
+	}
+	return s, true, nil
+}
+
+func encode(s State) []byte {
+	data, _ := json.MarshalIndent(s, "", "  ")
+	return append(data, '\n')
+}
