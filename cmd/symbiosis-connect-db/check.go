@@ -15,12 +15,14 @@ func checkCommand() *cli.Command {
 	return &cli.Command{
 		Name: "check", Usage: "check both databases for damage",
 		Action: func(c *cli.Context) error {
-			p, err := need(c, 0)
+			p, counted, err := either(c, 0)
 			if err != nil {
 				return err
 			}
-			if err := blacklist.Check(c.Context, p.database); err != nil {
-				return err
+			if counted {
+				if err := blacklist.Check(c.Context, p.database); err != nil {
+					return err
+				}
 			}
 			if p.hosts != "" {
 				err := hosts.With(p.hosts, func(d *hosts.DB) error { return d.Check(c.Context) })

@@ -57,7 +57,7 @@ func deleteHosts(c *cli.Context) error {
 	if !yes && !c.Bool("dry-run") && !term.IsTerminal(int(os.Stdin.Fd())) {
 		return usagef("delete: there is no terminal to ask on; use --yes")
 	}
-	p, err := need(c, -1)
+	p, counted, err := either(c, -1)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func deleteHosts(c *cli.Context) error {
 		}
 	}
 	var rows []blacklist.Row
-	if len(keys) > 0 {
+	if len(keys) > 0 && counted {
 		if rows, err = blacklist.Rows(c.Context, p.database, keys...); err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func heldAgainst(ctx context.Context, p place, keys []address.Key) (found []addr
 			if err != nil {
 				return err
 			}
-			if r.History != 0 || r.Failures != 0 || !r.Refused.IsZero() {
+			if r.History != 0 || r.Failures != 0 {
 				found = append(found, k)
 			}
 		}

@@ -66,6 +66,16 @@ func need(c *cli.Context, args int) (place, error) {
 	return p, err
 }
 
+// either is need for commands that do with one of the two databases: counted
+// is false where there is no firewall's database, but a hosts.db.
+func either(c *cli.Context, args int) (p place, counted bool, err error) {
+	p, err = need(c, args)
+	if errors.Is(err, errNoDatabase) && !p.given && exists(p.hosts) {
+		return p, false, nil
+	}
+	return p, err == nil, err
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil

@@ -45,14 +45,16 @@ func show(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := need(c, -1)
+	p, counted, err := either(c, -1)
 	if err != nil {
 		return err
 	}
 	j := readSettings(c, p)
-	schema, err := blacklist.DetectSchema(c.Context, p.database)
-	if err != nil {
-		return err
+	var schema blacklist.Schema
+	if counted {
+		if schema, err = blacklist.DetectSchema(c.Context, p.database); err != nil {
+			return err
+		}
 	}
 	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
 	if err != nil {
@@ -75,8 +77,11 @@ func show(c *cli.Context) error {
 	w := bufio.NewWriter(os.Stdout)
 	for i, k := range keys {
 		v := view{key: k, black: entries, white: white, listed: found[i], judge: j, columns: columns}
-		if err := v.read(c.Context, p.database, schema); err != nil {
-			return err
+		v.host = blacklist.Host{IP: k.String(), Key: k}
+		if counted {
+			if err := v.read(c.Context, p.database, schema); err != nil {
+				return err
+			}
 		}
 		if v.row, err = rowOf(c.Context, p, k); err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", name(), err)
@@ -104,7 +109,6 @@ type view struct {
 }
 
 func (v *view) read(ctx context.Context, database string, schema blacklist.Schema) error {
-	v.host = blacklist.Host{IP: v.key.String(), Key: v.key}
 	if schema == blacklist.SchemaNFTFW {
 		hosts, err := blacklist.List(ctx, database, blacklist.Filter{Net: v.key.Prefix()})
 		for _, h := range hosts {
@@ -206,7 +210,6 @@ func (v *view) writeRow(field func(name, format string, args ...any)) {
 	}{
 		{"logged in", "last %s", r.Login}, {"delivered", "last %s", r.Delivered},
 		{"greeted", "waited for its greeting, last %s", r.Greeted}, {"lists", "had nothing against it at %s", r.ListsPassed},
-		{"refused", "last %s", r.Refused},
 	} {
 		if !fact.at.IsZero() {
 			field(fact.name, fact.text, at(fact.at))

@@ -29,13 +29,15 @@ func stats(c *cli.Context) error {
 	if format != "text" && format != "json" {
 		return usagef("--format: unknown format %q; known are text and json", format)
 	}
-	p, err := need(c, 0)
+	p, counted, err := either(c, 0)
 	if err != nil {
 		return err
 	}
-	s, err := blacklist.ReadStats(c.Context, p.database)
-	if err != nil {
-		return err
+	s := blacklist.Stats{Path: p.database}
+	if counted {
+		if s, err = blacklist.ReadStats(c.Context, p.database); err != nil {
+			return err
+		}
 	}
 	if s.Worst == nil {
 		s.Worst = []blacklist.Network{} // an array for a program that reads the JSON
@@ -51,14 +53,20 @@ func stats(c *cli.Context) error {
 		return command.WriteJSON(os.Stdout, all)
 	}
 	field := func(name, format string, args ...any) { fmt.Printf("%-18s%s\n", name, fmt.Sprintf(format, args...)) }
-	field("firewall", "%s", s.Path)
-	field("layout", "%s", s.Schema)
-	field("rows", "%d", s.Rows)
-	field("hosts", "%d", s.Addresses)
+	if counted {
+		field("firewall", "%s", s.Path)
+		field("layout", "%s", s.Schema)
+		field("rows", "%d", s.Rows)
+		field("hosts", "%d", s.Addresses)
+	} else {
+		field("firewall", "%s does not exist: nobody has been counted yet", s.Path)
+	}
 	if s.Alien > 0 {
 		field("", "%s not about a host", words.Plural(s.Alien, "row"))
 	}
-	field("size", "%s, of which %s free", size(s.Bytes), size(s.FreeBytes))
+	if counted {
+		field("size", "%s, of which %s free", size(s.Bytes), size(s.FreeBytes))
+	}
 	if s.Rows > 0 {
 		field("growth", "%.0f rows and %s a day", s.RowsPerDay, size(int64(s.BytesPDay)))
 		field("oldest row", "%s UTC", s.Oldest.Format("2006-01-02 15:04:05"))

@@ -40,8 +40,7 @@ create table if not exists host (
 	login          integer not null default 0,  -- last login
 	delivered      integer not null default 0,  -- last message accepted
 	failures       integer not null default 0,  -- failed logins since failures_since
-	failures_since integer not null default 0,
-	refused        integer not null default 0
+	failures_since integer not null default 0
 ) without rowid;
 create table if not exists state (name text primary key, value not null) without rowid;
 pragma user_version = 1;`

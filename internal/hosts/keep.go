@@ -308,7 +308,7 @@ const Memory = 35 * 24 * time.Hour
 // Prune deletes the hosts that have no history, and that nothing was heard of
 // since the given time.
 func (d *DB) Prune(ctx context.Context, before time.Time) (n int64, err error) {
-	const old = "history = 0 and max(first, last, greeted, lists_passed, login, delivered, failures_since, refused) < ?"
+	const old = "history = 0 and max(first, last, greeted, lists_passed, login, delivered, failures_since) < ?"
 	for from, more := "", true; more; {
 		if err := ctx.Err(); err != nil {
 			return n, err

@@ -24,7 +24,6 @@ type Row struct {
 	Delivered     time.Time // last message accepted
 	Failures      int64     // failed logins since FailuresSince
 	FailuresSince time.Time
-	Refused       time.Time
 }
 
 // Known reports whether anything is known of the host.
@@ -33,18 +32,18 @@ func (r Row) Known() bool {
 	return r != Row{}
 }
 
-const columns = "net, history, history_last, first, last, greeted, lists_passed, login, delivered, failures, failures_since, refused"
+const columns = "net, history, history_last, first, last, greeted, lists_passed, login, delivered, failures, failures_since"
 
 func scan(scan func(...any) error) (r Row, err error) {
 	var net string
 	var history, failures int64
-	var t [9]int64
-	if err := scan(&net, &history, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &failures, &t[7], &t[8]); err != nil {
+	var t [8]int64
+	if err := scan(&net, &history, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &failures, &t[7]); err != nil {
 		return r, err
 	}
 	r.Key, _ = address.Parse(net) // a row that somebody made by hand hides no other
 	r.History, r.Failures = history, failures
-	for i, to := range []*time.Time{&r.HistoryLast, &r.First, &r.Last, &r.Greeted, &r.ListsPassed, &r.Login, &r.Delivered, &r.FailuresSince, &r.Refused} {
+	for i, to := range []*time.Time{&r.HistoryLast, &r.First, &r.Last, &r.Greeted, &r.ListsPassed, &r.Login, &r.Delivered, &r.FailuresSince} {
 		if t[i] != 0 {
 			*to = time.Unix(t[i], 0).UTC()
 		}
@@ -87,8 +86,8 @@ func (d *DB) All(ctx context.Context) iter.Seq2[Row, error] {
 func (d *DB) Forget(ctx context.Context, keys []address.Key) (n int64, err error) {
 	err = d.batches(ctx, len(keys), func(tx *sql.Tx, from, to int) error {
 		for _, k := range keys[from:to] {
-			res, err := tx.ExecContext(d.here(ctx), "update host set history = 0, history_last = 0, failures = 0, failures_since = 0, refused = 0"+
-				" where net = ? and (history <> 0 or failures <> 0 or refused <> 0)", k.String())
+			res, err := tx.ExecContext(d.here(ctx), "update host set history = 0, history_last = 0, failures = 0, failures_since = 0"+
+				" where net = ? and (history <> 0 or failures <> 0)", k.String())
 			if err != nil {
 				return err
 			}
