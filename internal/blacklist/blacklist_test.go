@@ -112,14 +112,6 @@ func same(t testing.TB, what string, got, want map[string]int64) {
 	}
 }
 
-func prefix(s string) netip.Prefix {
-	if p, err := netip.ParsePrefix(s); err == nil {
-		return p
-	}
-	a, _ := netip.ParseAddr(s)
-	return netip.PrefixFrom(a, a.BitLen())
-}
-
 // A host's sum is the platform's, to the unit, for every history. The keys of a
 // firewall that stores IPv6 by /112 add up to the host's.
 func TestSumsAreThePlatforms(t *testing.T) {

@@ -256,12 +256,6 @@ func (b *bench) plain(rows int) string {
 	return path
 }
 
-func (b *bench) copyFile(from, to string) {
-	if out, err := exec.Command("cp", "--reflink=auto", from, to).CombinedOutput(); err != nil {
-		b.Fatalf("cp: %v\n%s", err, out)
-	}
-}
-
 // program gives a program of the package under test.
 func (b *bench) program(name string) string {
 	dir := filepath.Join(b.dir, "package")
