@@ -42,10 +42,10 @@ is for allow lists. The answer is one line of pairs such as
 
   verdict=deny score=3 threshold=1 list="zen.spamhaus.org" code=127.0.0.4 text="..." hits="..." skipped="..."
 
-The verdict is deny or pass. "list", "code" and "text" are of the list that
+The verdict is deny or pass. "list", "code" and "text" come from the list that
 decided; "hits" names all that have the host, "skipped" those that could not
-be asked, why, and what to do. No host is denied that an allow list could have
-saved which could not be asked. Exit status 0, or 64 when the command line is
+be asked, why, and what to do. While an allow list cannot be asked, no host is
+denied that it could have saved. Exit status 0, or 64 when the command line is
 wrong; the verdict is pass then too.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "lists", Usage: "the `LISTS` to ask; empty for none"},

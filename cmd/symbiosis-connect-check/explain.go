@@ -20,17 +20,17 @@ const exitRefused = 3
 func explainCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "explain",
-		Usage:     "tell what every rule says about ADDRESS, and how to let it in",
+		Usage:     "show what every rule says about ADDRESS, and how to let it in",
 		ArgsUsage: "ADDRESS",
 		Description: `For each rule in the order of the ACLs, its verdict on ports 25, 465 and 587
 and the evidence. The settings are those of the configuration in force. A
-verdict in parentheses counts for nothing: an earlier rule has decided. Run it
-as root, or some evidence is out of reach.
+verdict in parentheses has no effect: an earlier rule has decided. Run it as
+root, or some evidence is out of reach.
 
 The verdicts are accept, pass, deny, defer, delay; would deny, would defer and
 would delay for a rule that only learns; off for a rule that does not ask on
 that port; skipped for one that could not ask and lets the host go on; depends
-for one that waits for what the host will say; unknown for what could not be
+for one that needs to see what the host says; unknown when it could not be
 found out. When something refuses the host, the command that lets it in comes
 last.
 

@@ -14,10 +14,10 @@ import (
 func hostCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "host",
-		Usage:     "put a statement of Exim's to the host database",
+		Usage:     "run a statement of Exim's on the host database",
 		ArgsUsage: "STATEMENT",
 		Description: `For an Exim that is built without SQLite: 10-acl/15-acl-connect-hosts calls it
-with the SQL that another Exim carries out itself. Prints the row that the
+with the SQL that another Exim runs itself. Prints the row that the
 statement ends in, as one line of name=value pairs, or
 
   trouble="why"

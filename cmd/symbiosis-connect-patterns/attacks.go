@@ -72,7 +72,7 @@ func testAttacks(c *cli.Context) error {
 				fmt.Println(verdict(v))
 			}
 		}
-		fmt.Printf("%d patterns tried on %d recorded attacks, %d of them to be looked at\n", len(all), len(attacks.Lines()), bad)
+		fmt.Printf("%d patterns tried on %d recorded attacks, %d to look at\n", len(all), len(attacks.Lines()), bad)
 	}
 	if bad > 0 {
 		return cli.Exit("", exitFound)

@@ -25,10 +25,10 @@ func app() *cli.App {
 		Name:  "install",
 		Usage: "merge our patterns into the platform's exim4.patterns",
 		Description: "Ours become one marked block. A line outside it that ours supersede is commented out with a marker, " +
-			"so that nothing counts twice and no pattern stays that an attacker can turn against others. " +
-			"All other patterns that are live for the same log, in whichever file, are tried on recorded attacks, and named " +
-			"where they can be used to block others. " +
-			"\"file =\" and \"ports =\" of the file stay in force. A second run changes nothing.",
+			"so that nothing counts twice, and so that no pattern stays which an attacker can turn against others. " +
+			"All other patterns that are live for the same log, in any file, are tried on recorded attacks. " +
+			"Those that can be used to block others are named. " +
+			"The file's own \"file =\" and \"ports =\" stay in force. A second run changes nothing.",
 		Flags:  []cli.Flag{root, file, ours, dryRun, quiet},
 		Action: install,
 	}, &cli.Command{
@@ -42,11 +42,11 @@ func app() *cli.App {
 		Name:      "test",
 		Usage:     "try pattern files on logs",
 		ArgsUsage: "[PATTERN-FILE]...",
-		Description: "Tells for every pattern how often it matches and which addresses it takes, which lines count twice, " +
-			"and where an address taken is not the one that Exim wrote: such a pattern can be used to have others blocked. " +
+		Description: "Shows for every pattern how often it matches, which addresses it takes, and which lines count twice. " +
+			"A pattern can be used to have others blocked when it takes an address that is not the one Exim wrote: that is shown too. " +
 			"Without PATTERN-FILE it tries the platform's exim4.patterns, without --log the log that the pattern file names. " +
-			"With --attacks it tries them on recorded attacks instead, lines that real Exims have logged of clients that write " +
-			"somebody else's address where they can; without PATTERN-FILE then every pattern that is live for the log of exim4.patterns. " +
+			"With --attacks it tries them on recorded attacks instead: lines that real Exims have logged of clients that write " +
+			"somebody else's address where they can. Without PATTERN-FILE it then tries every pattern that is live for the log of exim4.patterns. " +
 			"Changes nothing. Exits with 0 when all is well, with 1 when something could not be read, " +
 			"and with 2 when a pattern does not compile, is too slow, or takes an address that may be somebody else's.",
 		Flags: []cli.Flag{root,

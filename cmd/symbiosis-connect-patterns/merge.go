@@ -144,7 +144,7 @@ func remove(c *cli.Context) error {
 		if err := atomicfile.Remove(target); err != nil {
 			return err
 		}
-		say("deleted, since there was none before ours")
+		say("deleted, because there was none before")
 		return nil
 	}
 	if err := atomicfile.Write(target, original, 0o644); err != nil {

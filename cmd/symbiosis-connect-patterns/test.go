@@ -275,7 +275,7 @@ func show(w io.Writer, r fileResult, top int, verbose, coloured bool) {
 		}
 		fmt.Fprintf(w, "    %d hits from %d addresses%s\n", p.Hits, len(p.Addresses), most(p.Addresses, top))
 		if p.Engine == string(patterns.Backtracking) {
-			fmt.Fprintln(w, "    Ruby syntax that RE2 lacks: tested with a backtracking engine, which a hostile line can keep busy")
+			fmt.Fprintln(w, "    uses Ruby syntax that RE2 lacks: tested with a backtracking engine, which a hostile line can keep busy")
 		}
 		if p.Timeouts > 0 {
 			fmt.Fprintf(w, "    %s\n", red(fmt.Sprintf("gave up on %d lines after %v each: the firewall would be kept busy too", p.Timeouts, patterns.BacktrackLimit)))

@@ -56,9 +56,9 @@ func app() *cli.App {
 	return command.New(own, "build the connect rules into Exim, take them out, check them", &cli.Command{
 		Name:  "apply",
 		Usage: "build the rules in, test and prove the configuration, and put it in force",
-		Description: "Takes over a log_selector and an event_action that stand elsewhere, merges the firewall patterns, " +
-			"switches the rules on, builds and tests the configuration, imagines innocent hosts at its door, " +
-			"and only then puts it in force, restarts Exim. It makes hosts.db, in which Exim remembers hosts. " +
+		Description: "Takes over a log_selector and an event_action from elsewhere, merges the firewall patterns, " +
+			"switches the rules on, builds and tests the configuration, and tries whether it greets innocent hosts. " +
+			"Only then it puts the configuration in force and restarts Exim. It makes hosts.db, in which Exim remembers hosts. " +
 			"When anything fails, every file is put back as it was. A second run changes nothing.",
 		Flags: []cli.Flag{root, noRestart, quiet, &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change in files, and change nothing"}},
 		Action: func(c *cli.Context) error {
@@ -73,8 +73,8 @@ func app() *cli.App {
 	}, &cli.Command{
 		Name:  "remove",
 		Usage: "take out exactly what apply has built in",
-		Description: "A log_selector or event_action that apply has taken over is back in use then. Where others have been set since, " +
-			"Exim would take none of them: one stays in use, and those that are left as comments are named. " +
+		Description: "Puts a log_selector or event_action that apply has taken over back in use. If another has been set since, " +
+			"one stays in use and the others stay comments, which are named: Exim allows only one. " +
 			"Exits with 3 when our files are undone but the rest of the configuration does not build, " +
 			"or Exim could not be restarted.",
 		Flags: []cli.Flag{root, noRestart, quiet},
@@ -86,9 +86,9 @@ func app() *cli.App {
 		},
 	}, &cli.Command{
 		Name:  "check",
-		Usage: "examine the installation and tell what is wrong and what to do",
+		Usage: "check the installation: what is wrong, and what to do about it",
 		Description: "Looks at the platform and Exim's version, the configuration in force and what it was built from, " +
-			"the snippets and the values in them, the running Exim and its TLS, who gets in at the door, the white lists, " +
+			"the snippets and the values in them, the running Exim and its TLS, whether innocent hosts get in, the white lists, " +
 			"hosts.db and the firewall's database, the helper, the resolver and each DNS list, the firewall patterns, the clock and cron. " +
 			"Prints one line for each finding: OK, WARN or FAIL. Exits with 0 when all is well, " +
 			"with 1 when there are warnings, and with 2 when something does not work. Changes nothing.",
@@ -114,7 +114,7 @@ func app() *cli.App {
 		},
 	}, &cli.Command{
 		Name:  "status",
-		Usage: "tell what is applied",
+		Usage: "show what is applied",
 		Flags: []cli.Flag{root, asJSON},
 		Action: func(c *cli.Context) error {
 			if err := command.NoArguments(c); err != nil {

@@ -67,7 +67,7 @@ func (d *doctor) firewallDatabase(path string) {
 	case errors.Is(err, blacklist.ErrWAL):
 		d.fail("database", "run: sqlite3 "+inside+" 'PRAGMA journal_mode=DELETE'", "%v", err)
 	case err != nil:
-		d.fail("database", "if it stays so, move the file away: the firewall makes a new one", "%v", err)
+		d.fail("database", "if this lasts, move the file away: the firewall makes a new one", "%v", err)
 	case age > staleAfter:
 		d.warn("database", "see whether the firewall's cron job runs", "%s was last written %s ago", inside, days(age))
 	case silent:

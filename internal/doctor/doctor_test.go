@@ -217,7 +217,7 @@ func TestCheck(t *testing.T) {
 		{"no threshold", "values", FAIL, `SYMBIOSIS_INCIDENT_THRESHOLD is ""`, func(t *testing.T) { local(t, "SYMBIOSIS_INCIDENT_THRESHOLD ==") }},
 		{"bad ports", "values", FAIL, "CONNECT_PORTS_DNSBLS", func(t *testing.T) { local(t, "CONNECT_PORTS_DNSBLS == 25, 587") }},
 		{"a bad deadline", "values", FAIL, "CHECK_CONNECT_DNSBL_TIMEOUT", func(t *testing.T) { local(t, "CHECK_CONNECT_DNSBL_TIMEOUT == 2") }},
-		{"learning", "values", WARN, "only learns", func(t *testing.T) { local(t, "CONNECT_STATE_SUITE == learn") }},
+		{"learning", "values", WARN, "CONNECT_STATE_SUITE is learn", func(t *testing.T) { local(t, "CONNECT_STATE_SUITE == learn") }},
 		{"a list with a syntax error", "lists", FAIL, "expected a ] after the [", func(t *testing.T) { local(t, "CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org=127.0.0.[2") }},
 		{"a dead list", "lists", WARN, "gone.example", func(t *testing.T) { local(t, "CHECK_CONNECT_IP_DNSBLS == gone.example=127.0.0.2") }},
 		{"a list of everyone", "lists", FAIL, "world.example", func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestCheck(t *testing.T) {
 			t.Cleanup(func() { d.Behave("world.example", nil) })
 			local(t, "CHECK_CONNECT_IP_DNSBLS == world.example=127.0.0.2")
 		}},
-		{"lists that are all gone", "resolver", WARN, "not one of 2 DNS lists answers as a list does, so it will not be the lists: dead: gone.example, lost.example", func(t *testing.T) {
+		{"lists that are all gone", "resolver", WARN, "none of 2 DNS lists answers as a list does, so the resolver is the likely cause: dead: gone.example, lost.example", func(t *testing.T) {
 			local(t, "CHECK_CONNECT_IP_DNSBLS == gone.example=127.0.0.2 : lost.example")
 		}},
 		{"a list that is gone among others", "lists", WARN, "gone.example", func(t *testing.T) {
@@ -328,12 +328,12 @@ func TestCheck(t *testing.T) {
 		{"a hosts.db begun anew", "hosts", WARN, "was lost at", func(t *testing.T) {
 			sh(t, "sqlite3", hostsDB, fmt.Sprintf("INSERT INTO state VALUES ('lost', %d)", now-3600))
 		}},
-		{"rows of no host", "hosts", WARN, "1 rows of the firewall's fit no host and count for nobody, such as \"somebody\"", func(t *testing.T) {
+		{"rows of no host", "hosts", WARN, "1 rows of the firewall's database fit no host and do not count, such as \"somebody\"", func(t *testing.T) {
 			sh(t, "sqlite3", db, fmt.Sprintf("INSERT INTO blacklist VALUES ('somebody', %d, 3)", now))
 			_, err := history.Sync(t.Context(), hostsDB, []string{db})
 			must(t, err)
 		}},
-		{"a sync that has stopped", "hosts", WARN, "is not in /var/lib/symbiosis-connect-acl/hosts/hosts.db yet", func(t *testing.T) {
+		{"a sync that has stopped", "hosts", WARN, "are not in /var/lib/symbiosis-connect-acl/hosts/hosts.db yet", func(t *testing.T) {
 			sh(t, "sqlite3", db, fmt.Sprintf("INSERT INTO blacklist VALUES ('192.0.2.1', %d, 3)", now))
 			must(t, os.Chtimes(db, time.Now().Add(-time.Hour), time.Now().Add(-time.Hour)))
 		}},
@@ -359,13 +359,13 @@ func TestCheck(t *testing.T) {
 		{"no patterns", "patterns", WARN, "not in", func(t *testing.T) {
 			must(t, os.Remove(r.Path("etc/symbiosis/firewall/patterns.d/exim4.patterns")))
 		}},
-		{"a superseded pattern", "patterns", WARN, "supersedes", func(t *testing.T) {
+		{"a superseded pattern", "patterns", WARN, "a pattern of ours replaces it", func(t *testing.T) {
 			r.Append("etc/symbiosis/firewall/patterns.d/exim4.patterns", `\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.$`+"\n")
 		}},
-		{"a superseded pattern in another file", "patterns", WARN, "mine.patterns:3 is in use beside ours", func(t *testing.T) {
+		{"a superseded pattern in another file", "patterns", WARN, "mine.patterns:3 is in use, although a pattern of ours replaces it", func(t *testing.T) {
 			r.Write("etc/symbiosis/firewall/patterns.d/mine.patterns", "file = /var/log/exim4/mainlog\n\n"+`\[__IP__\] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.$`+"\n", 0o644)
 		}},
-		{"an old pattern with I=", "patterns", WARN, "supersedes", func(t *testing.T) {
+		{"an old pattern with I=", "patterns", WARN, "a pattern of ours replaces it", func(t *testing.T) {
 			r.Append("etc/symbiosis/firewall/patterns.d/exim4.patterns", `\[__IP__\].*I=.*AUTH command used when not advertised.*$`+"\n")
 		}},
 		{"a pattern of one's own that frames", "patterns", WARN, "this pattern can be used to block others: it takes 8.8.8.8 from a line that", func(t *testing.T) {
@@ -475,7 +475,7 @@ func TestCheckOverruled(t *testing.T) {
 		must(t, err)
 		said := ""
 		for _, f := range found {
-			if f.Topic == "logging" && f.Level == WARN && strings.Contains(f.Text, "is set again behind ours") {
+			if f.Topic == "logging" && f.Level == WARN && strings.Contains(f.Text, "is set again after ours") {
 				said += strings.Fields(f.Text)[0] + " "
 			}
 		}

@@ -30,7 +30,7 @@ func (d *doctor) hosts() {
 	inside := d.exim.Inside(d.HostsDatabase)
 	path, dir := d.HostsDatabase, filepath.Dir(d.HostsDatabase)
 	if set := strings.TrimSpace(d.macros[rules.HostsDatabase]); set != "" && set != inside {
-		d.warn("hosts", "take "+rules.HostsDatabase+" out of your own file and "+d.build(), "Exim asks %s, and %s is the one that is kept", set, inside)
+		d.warn("hosts", "take "+rules.HostsDatabase+" out of your own file and "+d.build(), "Exim asks %s, but the tools keep %s", set, inside)
 	}
 	bad := len(d.found)
 	mine := fmt.Sprintf("run: chown -R %s: %s", d.user.Name, filepath.Dir(inside))
@@ -92,7 +92,7 @@ func (d *doctor) hostsRoom(dir, inside string) {
 		return
 	}
 	if free := int64(st.Bavail) * st.Bsize; free < hostsRoom {
-		d.warn("hosts", "make room", "there are %d MB free for %s: soon Exim cannot remember hosts", free>>20, inside)
+		d.warn("hosts", "make room", "only %d MB are free for %s: soon Exim cannot remember hosts", free>>20, inside)
 	}
 }
 
@@ -114,14 +114,14 @@ func (d *doctor) sync(remedy, inside string) {
 			late = late || err == nil && time.Since(st.ModTime()) > syncLate
 		}
 		if late {
-			d.warn("hosts", remedy+", and see whether cron runs it each minute", "what the firewall has counted is not in %s yet", inside)
+			d.warn("hosts", remedy+", and see whether cron runs it each minute", "the firewall's counts are not in %s yet", inside)
 		}
 	}
 	if r.Alien > 0 {
-		d.warn("hosts", "look at them with: "+d.Name+"-connect-db export", "%d rows of the firewall's fit no host and count for nobody, such as %q", r.Alien, strings.Join(r.Some, " "))
+		d.warn("hosts", "look at them with: "+d.Name+"-connect-db export", "%d rows of the firewall's database fit no host and do not count, such as %q", r.Alien, strings.Join(r.Some, " "))
 	}
 	if age := time.Since(r.Lost); age < lossGrace {
-		d.warn("hosts", "nothing is to be done", "%s was lost at %s: for 7 days history refuses nobody on ports 465 and 587, because it is not known who is a user",
+		d.warn("hosts", "nothing to do", "%s was lost at %s: for 7 days history refuses nobody on ports 465 and 587, because nobody knows who is a user",
 			inside, r.Lost.Format("2006-01-02 15:04 UTC"))
 	}
 }

@@ -40,7 +40,7 @@ func (d *doctor) lists(resolves bool) {
 		return
 	}
 	if suspect := suspectResolver(health); suspect != "" {
-		d.warn("resolver", "let /etc/resolv.conf name a resolver of your own: apt-get install unbound", "not one of %d DNS lists answers as a list does, so it will not be the lists: %s", len(health), suspect)
+		d.warn("resolver", "let /etc/resolv.conf name a resolver of your own: apt-get install unbound", "none of %d DNS lists answers as a list does, so the resolver is the likely cause: %s", len(health), suspect)
 		return
 	}
 	d.ok("resolver", "answers")

@@ -29,7 +29,7 @@ func (d *doctor) logging() {
 	}
 	// Exim 4.100 takes an option twice, and obeys the last.
 	for _, o := range d.overruled() {
-		d.warn("logging", d.apply(), "%s is set again behind ours, which has no effect: an attacker may write lines of the log, or guess without being counted", o)
+		d.warn("logging", d.apply(), "%s is set again after ours, so ours has no effect: an attacker may write log lines, or guess passwords uncounted", o)
 	}
 	switch {
 	case err != nil:

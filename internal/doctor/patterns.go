@@ -46,7 +46,7 @@ func (d *doctor) patterns() {
 	case err != nil:
 		d.fail(topic, "mend the line", "%s: %v", d.PatternFile(), err)
 	case len(superseded) > 0:
-		d.warn(topic, d.apply(), "%s:%d is in use beside the pattern of ours that supersedes it: %s", d.PatternFile(), superseded[0].Line, superseded[0].Why)
+		d.warn(topic, d.apply(), "%s:%d is in use, although a pattern of ours replaces it: %s", d.PatternFile(), superseded[0].Line, superseded[0].Why)
 	case !bytes.Equal(merged, data):
 		d.warn(topic, d.apply(), "%s has an older version of ours", d.PatternFile())
 	}
@@ -70,7 +70,7 @@ func (d *doctor) livePatterns(ours []byte) {
 		case d.wants.Patterns && v.Superseded != "" && v.Path == d.PatternFile():
 			// That was told; apply comments it out.
 		case d.wants.Patterns && v.Superseded != "":
-			d.warn(topic, "comment it out: put # at its start", "%s:%d is in use beside ours, which supersedes it: %s", path, v.Line, v.Superseded)
+			d.warn(topic, "comment it out: put # at its start", "%s:%d is in use, although a pattern of ours replaces it: %s", path, v.Line, v.Superseded)
 		case v.Result != attacks.Safe:
 			bad = append(bad, v)
 		}

@@ -54,11 +54,11 @@ var providesCron = regexp.MustCompile(`(?m)^Provides:.*\bcron-daemon\b`)
 func (d *doctor) cron() {
 	path := filepath.Join(d.Root, "etc/cron.d", d.Package)
 	if _, err := os.Stat(path); err != nil {
-		d.warn("cron", "run: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss "+d.Package, "%s is not there: nobody brings the firewall's history over, or looks after the databases", path)
+		d.warn("cron", "run: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss "+d.Package, "%s is not there: the firewall's history does not reach hosts.db, and nothing maintains the databases", path)
 		return
 	}
 	if !d.cronDaemon() {
-		d.warn("cron", "run: apt-get install cron", "no cron is installed: nobody brings the firewall's history over, or looks after the databases")
+		d.warn("cron", "run: apt-get install cron", "no cron is installed: the firewall's history does not reach hosts.db, and nothing maintains the databases")
 		return
 	}
 	d.ok("cron", "sync and the daily maintenance are in place")

@@ -29,10 +29,10 @@ func (d *doctor) values() {
 	}
 	switch strings.TrimSpace(d.macros[rules.StateSuite]) {
 	case string(rules.Learn):
-		d.warn("values", "when the log shows only what you want refused, set CONNECT_STATE_SUITE == enforce", "the whole suite only learns: nobody is refused")
+		d.warn("values", "when the log shows only what you want refused, set CONNECT_STATE_SUITE == enforce", "CONNECT_STATE_SUITE is learn: nobody is refused")
 	case string(rules.Off):
-		d.warn("values", "set CONNECT_STATE_SUITE == enforce or learn", "the whole suite is off")
+		d.warn("values", "set CONNECT_STATE_SUITE == enforce or learn", "CONNECT_STATE_SUITE is off: no host is checked")
 	default:
-		d.ok("values", "the macros in force have values that the rules understand")
+		d.ok("values", "all settings are valid")
 	}
 }

@@ -24,7 +24,7 @@ func (e *examiner) reverse(name answer) Rule {
 	switch {
 	case name.failed():
 		r.set(ask, Pass) // only a clear "there is no such name" counts
-		r.tell("reverse name not found out: %s", name.text)
+		r.tell("reverse name unknown: %s", name.text)
 	case name.text == "":
 		r.set(ask, Deny)
 		r.tell("no reverse name")
@@ -104,7 +104,7 @@ func (e *examiner) passOver(r *Rule, ask [len(Ports)]bool) {
 		r.tell("passed over on the users' ports, because somebody has logged in from there, last %s", stamp(e.row.Login))
 	case within(e.lost, mourning):
 		r.set(ask, Pass)
-		r.tell("passed over on the users' ports, because the host database was lost, %s, and nobody knows for a week who is a user", stamp(e.lost))
+		r.tell("passed over on the users' ports, because the host database was lost, %s: for a week nobody knows who is a user", stamp(e.lost))
 	}
 }
 
@@ -210,7 +210,7 @@ func (e *examiner) dnsbls() Rule {
 		r.DNSBL = append(r.DNSBL, round)
 		e.tellRound(&r, round, verdict)
 		if passed {
-			r.tell("Exim does not ask: it has passed the lists, %s, which counts for %s", stamp(e.row.ListsPassed), e.value(rules.DNSBLMemory))
+			r.tell("Exim does not ask: the lists had nothing against it, %s, which holds for %s", stamp(e.row.ListsPassed), e.value(rules.DNSBLMemory))
 		}
 	}
 	return r
@@ -310,13 +310,13 @@ func (e *examiner) greeting() Rule {
 	switch {
 	case e.hidden:
 		r.set(ask, Unknown)
-		r.tell("not known whether it has been here: %s", e.noRow)
+		r.tell("unknown whether it has been here: %s", e.noRow)
 	case time.Since(e.row.Greeted) < month:
 		r.set(ask, Pass)
 		r.tell("it has waited before, last %s", stamp(e.row.Greeted))
 	default:
 		r.set(ask, Delay)
-		r.tell("it has not been here before, as far as this server knows: greeted after %s s", seconds)
+		r.tell("this server does not know it: greeted after %s s", seconds)
 	}
 	return r
 }
@@ -334,7 +334,7 @@ func (e *examiner) authArgument() Rule {
 	r, ask := e.rule("auth-argument", snippetArgument, rules.StateAuth, "")
 	r.set(ask, Depends)
 	if any3(ask) {
-		r.tell("%s AUTH commands that are none", refuses(r.State))
+		r.tell("%s malformed AUTH commands", refuses(r.State))
 	}
 	return r
 }
@@ -370,7 +370,7 @@ func (e *examiner) auth() Rule {
 		return r
 	case e.noRow != "":
 		r.set(ask, e.forgets())
-		r.tell("failed logins not known: %s", e.noRow)
+		r.tell("failed logins unknown: %s", e.noRow)
 		return r
 	}
 	limit, why := failures, ""

@@ -53,7 +53,7 @@ var (
 	ErrCorrupt = errors.New("the database is corrupt")
 	ErrBusy    = errors.New("another program holds the database")
 	ErrRights  = errors.New("only root and Exim's user may open it")
-	ErrRunning = errors.New("another run is already at work on it")
+	ErrRunning = errors.New("another run is in progress")
 )
 
 // A DB is an open hosts.db.

@@ -22,7 +22,7 @@ func (r *run) hosts(ctx context.Context, upgraded bool) {
 	r.made = errors.Is(err, os.ErrNotExist)
 	user, err := r.exim.User(ctx, r.exim.Draft())
 	if err != nil {
-		r.note("%s could not be made for want of Exim's user: %v", r.HostsDatabase, err)
+		r.note("%s not made, because Exim's user is not known: %v", r.HostsDatabase, err)
 		return
 	}
 	switch state, err := hosts.Create(ctx, r.HostsDatabase, user.UID, user.GID, upgraded); {
@@ -30,18 +30,18 @@ func (r *run) hosts(ctx context.Context, upgraded bool) {
 		r.note("Exim cannot remember hosts yet: %v", err)
 		return
 	case state == hosts.Made:
-		r.note("%s made, in which Exim remembers hosts", r.HostsDatabase)
+		r.note("%s made: Exim remembers hosts in it", r.HostsDatabase)
 	case state == hosts.Restored:
 		r.note("%s was lost or damaged: the nightly copy is in its place", r.HostsDatabase)
 	case state == hosts.Anew:
-		r.note("%s begun; for 7 days history refuses nobody on ports 465 and 587, because it is not known yet who is a user", r.HostsDatabase)
+		r.note("%s begun: for 7 days history refuses nobody on ports 465 and 587, because nobody knows yet who is a user", r.HostsDatabase)
 	}
 	sources, err := history.Sources(r.Platform)
 	if err == nil {
 		_, err = history.Sync(ctx, r.HostsDatabase, sources)
 	}
 	if err != nil && !errors.Is(err, hosts.ErrRunning) {
-		r.note("the firewall's history will come later: %v", err)
+		r.note("the firewall's history is not in yet; cron tries again each minute: %v", err)
 	}
 }
 
@@ -58,7 +58,7 @@ func (r *run) dropIndex(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, databaseDeadline)
 	defer cancel()
 	if dropped, err := blacklist.DropOldIndex(ctx, r.Database, blacklist.ScanMinutes); err != nil {
-		r.note("the index %s stays in %s, where it does no harm: %v", blacklist.OldIndex, r.Database, err)
+		r.note("index %s not dropped from %s, where it does no harm: %v", blacklist.OldIndex, r.Database, err)
 	} else if dropped {
 		r.note("index dropped from %s: Exim does not ask it any more", r.Database)
 	}

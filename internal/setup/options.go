@@ -157,12 +157,12 @@ func (r *run) planOptions(ctx context.Context, pl *plan) error {
 				several := false
 				fresh, several, err = r.together(ctx, kept, o, value)
 				if several {
-					r.note("%s is set more than once, and all of it is in effect now; make one line of it, for Exim alone takes only one: %s",
+					r.note("%s is set more than once, and all of it is in effect now; merge the lines, because Exim without our rules allows only one: %s",
 						o.name, strings.Join(from[o.name], ", "))
 				}
 			}
 			if err != nil {
-				return fmt.Errorf("the configuration is broken without us already: %w", err)
+				return fmt.Errorf("the configuration does not build without our rules either: %w", err)
 			}
 			value = fresh
 		}
@@ -298,7 +298,7 @@ func (r *run) overridden(ctx context.Context) error {
 }
 
 func unseen(option string) string {
-	return option + " also stands where this tool cannot see it, in a file that a snippet includes, or in a macro: take it out there"
+	return option + " is also set where this tool cannot see it, in a file that a snippet includes or in a macro: take it out there"
 }
 
 // setTwice reports whether Exim does not take a configuration because an option
@@ -356,7 +356,7 @@ func (r *run) restored(ctx context.Context, taken map[string][]byte) map[string]
 			used[s] = true
 			if twice(back(use)) {
 				delete(used, s)
-				r.note("%s: a line with %s stays commented out there, because another is set and Exim takes only one: make one line of them", path, ours[n])
+				r.note("%s: %s stays commented out there, because another is set and Exim allows only one: merge the two", path, ours[n])
 			}
 		}
 	}

@@ -31,7 +31,7 @@ func (r *run) prove(ctx context.Context) error {
 			if i >= len(before) || before[i].Reply() != s.Reply() || before[i].OK() {
 				return fmt.Errorf("the new configuration turns away a host that did nothing: %s", s)
 			}
-			r.note("not our doing, but look at it: %s", before[i])
+			r.note("not caused by our rules, but look at it: %s", before[i])
 		}
 		return nil
 	}

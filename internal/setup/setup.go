@@ -30,7 +30,7 @@ var (
 	// ErrNotRebuilt says that everything of ours was taken out of the tree of
 	// snippets, but that no configuration could be built from what is left, so
 	// the one in force is still the old one.
-	ErrNotRebuilt = errors.New("our files are undone, but the configuration could not be built again")
+	ErrNotRebuilt = errors.New("our changes are undone, but the configuration could not be built again")
 	// ErrNotRestarted says that all is done on disk, but that the restart of
 	// Exim failed.
 	ErrNotRestarted = errors.New("Exim could not be restarted")

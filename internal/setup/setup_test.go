@@ -742,7 +742,7 @@ func TestNotOurDoing(t *testing.T) {
 	r.Make("exim4.conf")
 	opt, out := options(t, r)
 	must(t, Apply(ctx, opt))
-	if !regexp.MustCompile(`not our doing, but look at it: \[[0-9.]+\] on port 25: 550 closed today`).MatchString(out.String()) {
+	if !regexp.MustCompile(`not caused by our rules, but look at it: \[[0-9.]+\] on port 25: 550 closed today`).MatchString(out.String()) {
 		t.Errorf("not told: %s", out)
 	}
 	must(t, Remove(ctx, opt))
@@ -856,7 +856,7 @@ func TestIncludedOption(t *testing.T) {
 				before := snapshot(t, r, true)
 				opt, _ := options(t, r)
 				err := Apply(context.Background(), opt)
-				if err == nil || !strings.Contains(err.Error(), option+" also stands where this tool cannot see it") || suite == lab.DefaultSuite && !strings.Contains(err.Error(), "more.conf") {
+				if err == nil || !strings.Contains(err.Error(), option+" is also set where this tool cannot see it") || suite == lab.DefaultSuite && !strings.Contains(err.Error(), "more.conf") {
 					t.Errorf("%v; want the file and the remedy", err)
 				}
 				same(t, "after the failure", before, snapshot(t, r, true))
