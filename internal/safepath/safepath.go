@@ -92,11 +92,16 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		f.Close()
-		return nil, &fs.PathError{Op: "open", Path: path, Err: syscall.ENOTDIR}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return d.enter(name, f, st), nil
+	case unix.S_IFLNK: // put there since walk has looked
+		err = &LinkError{d.Path(name), cmp.Or(d.folder, d.path)}
+	default:
+		err = &fs.PathError{Op: "open", Path: path, Err: syscall.ENOTDIR}
 	}
-	return d.enter(name, f, st), nil
+	f.Close()
+	return nil, err
 }
 
 // RealPath gives the path with its links resolved. It is for programs that
