@@ -34,7 +34,7 @@ func (r *run) hosts(ctx context.Context, upgraded bool) {
 	case state == hosts.Restored:
 		r.note("%s was lost or damaged: the nightly copy is in its place", r.HostsDatabase)
 	case state == hosts.Anew:
-		r.note("%s begun: for 7 days history refuses nobody on ports 465 and 587, because nobody knows yet who is a user", r.HostsDatabase)
+		r.note("%s begun: for 7 days history refuses nobody on ports 465 and 587, because nobody knows yet who the users are", r.HostsDatabase)
 	}
 	sources, err := history.Sources(r.Platform)
 	if err == nil {

@@ -113,7 +113,7 @@ func (r *run) planOptions(ctx context.Context, pl *plan) error {
 	}
 
 	// base is the tree without us; kept what it is without our enabling
-	// snippet but with the lines that we have put out of use.
+	// snippet but with the lines that we have commented out.
 	base := map[string][]byte{r.enabling(): nil}
 	kept := map[string][]byte{r.enabling(): nil}
 	from := map[string][]string{} // the snippets from which an option is taken
@@ -173,7 +173,7 @@ func (r *run) planOptions(ctx context.Context, pl *plan) error {
 	return nil
 }
 
-// takenFrom names the options in a snippet that are out of use.
+// takenFrom names the options in a snippet that are commented out.
 func (r *run) takenFrom(data []byte) string {
 	var names []string
 	exim.Mark(data, optionNames(), r.prefix(), func(option string, _ int, had bool) string {

@@ -34,7 +34,7 @@ var (
 	// ErrNotRestarted says that all is done on disk, but that the restart of
 	// Exim failed.
 	ErrNotRestarted = errors.New("Exim could not be restarted")
-	// ErrBusy says that another run is at work.
+	// ErrBusy says that another run is in progress.
 	ErrBusy = remedy.Add(errors.New("another run is in progress"), "wait for its end and try again")
 )
 
@@ -81,7 +81,7 @@ func (r *run) stateFile() string { return filepath.Join(r.StateDir, "state.json"
 // program is the name under which the package installs this tool.
 func (r *run) program() string { return r.Name + "-connect-setup" }
 
-// prefix stands before every line of somebody else's that we put out of use.
+// prefix stands before every line of another's that we comment out.
 func (r *run) prefix() string { return "#" + r.Package + "# " }
 
 // find gives the platform. found is false where there is none, which is no
