@@ -180,13 +180,16 @@ func TestNoScanFails(t *testing.T) {
 			}
 		})
 	}
-	runs := 0
+	runs, unsteady := 0, 0
 	for _, args := range [][]string{{"sync", "--verbose"}, {"maintain", "--writer-minutes="}} {
 		others.Go(func() {
 			for !s.isOver() {
 				out, err := exec.Command("chroot", append([]string{r.Dir, "symbiosis-connect-db"}, args...)...).CombinedOutput()
 				s.add(func() {
-					if runs++; err != nil {
+					switch runs++; {
+					case err != nil && strings.Contains(string(out), "written to all the time"):
+						unsteady++ // it has read while the scans went on, and thrown that away
+					case err != nil:
 						s.wrong = append(s.wrong, fmt.Sprintf("%v: %v: %s", args, err, out))
 					}
 				})
@@ -212,7 +215,7 @@ func TestNoScanFails(t *testing.T) {
 			t.Errorf("Exim's log: %s", l)
 		}
 	}
-	t.Logf("%d rows, %d scans, %d runs of sync and maintain beside them; %d connections: median %v, 99 %% %v, longest %v", rows(t), scans, runs,
+	t.Logf("%d rows, %d scans, %d runs of sync and maintain beside them, %d of which found no moment without a scan; %d connections: median %v, 99 %% %v, longest %v", rows(t), scans, runs, unsteady,
 		len(s.replies), s.slowest(0.5), s.slowest(0.99), s.slowest(1))
 	r.Run("symbiosis-connect-db", "sync")
 	if got := history(t, r.Path(hostsDB), "203.0.113.1"); got != w.counted || got != 3*scans {
