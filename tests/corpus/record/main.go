@@ -87,6 +87,9 @@ func run() error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
+	if err := os.Chmod(tmp, 0o755); err != nil { // Exim's user walks through it, to hosts.db
+		return err
+	}
 	if os.Getenv(inside) != "" {
 		if os.Getpid() == 1 {
 			return reapFor()
