@@ -115,7 +115,7 @@ func unlocked(ctx context.Context, path string, read func(*sql.DB) error) (s Sta
 		if ctx.Err() != nil {
 			return s, ctx.Err()
 		}
-		// And the other way round: one that has written while we read has a
+		// Then in reverse order: one that has written while we read has a
 		// journal still, or has changed the counter.
 		if hasJournal(real) {
 			continue

@@ -95,7 +95,7 @@ func (d *doctor) helper() {
 	switch {
 	case err != nil:
 		d.fail("helper", reinstall, "%s does not run as %s: %v %s", program, d.user.Name, err, problem)
-	// What is wrong with the database is told elsewhere.
+	// What is wrong with the database is reported elsewhere.
 	case out != "done=yes" && !strings.HasPrefix(out, "trouble="):
 		d.fail("helper", reinstall, "%s printed %q, not an answer", program, out)
 	default:

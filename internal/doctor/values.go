@@ -8,7 +8,7 @@ import (
 )
 
 // values looks at what the macros in force say. The rules pass over a value
-// that they cannot use; here it is told.
+// that they cannot use; here it is reported.
 func (d *doctor) values() {
 	bad := 0
 	for _, name := range sortedKeys(d.macros) {

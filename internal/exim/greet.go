@@ -79,7 +79,7 @@ type Proof struct {
 func (x Installation) proofName() string { return "exim4.conf." + x.Package + "." }
 
 // RemoveProofs removes the copies that killed programs have left. Those of
-// others that are at work, such as the doctor beside an installation, stay.
+// others that are in progress, such as the doctor beside an installation, stay.
 func (x Installation) RemoveProofs() {
 	left, _ := filepath.Glob(filepath.Join(x.EximDir, x.proofName()+"*.proof"))
 	for _, path := range left {

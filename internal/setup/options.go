@@ -223,7 +223,7 @@ func (r *run) imagine(over map[string][]byte, f func(path string) error) error {
 }
 
 // together adds to the recorded value what every setting in the tree says that
-// we have not put out of use, and tells whether these are several. Exim takes
+// we have not commented out, and tells whether these are several. Exim takes
 // only one, so each is asked for alone.
 func (r *run) together(ctx context.Context, tree map[string][]byte, o mainOption, recorded string) (value string, several bool, err error) {
 	value = recorded
@@ -310,7 +310,7 @@ func setTwice(err error) bool {
 }
 
 // restored gives the content of the snippets with every setting that we have
-// put out of use in use again; taken holds them as they are. Exim takes only
+// commented out in use again; taken holds them as they are. Exim takes only
 // one of each option. Where somebody has written others since, those of ours
 // that are too many become comments, and their owner is told: what is in use
 // without our doing stays, and of ours the first comes back. (4.100 takes them
