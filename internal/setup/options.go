@@ -96,8 +96,8 @@ func (r *run) planOptions(ctx context.Context, pl *plan) error {
 		return err
 	}
 
-	// An ACL for QUIT can be named only once as well. Theirs stays; that ours
-	// is left out costs no more than the count of a client's last failed login.
+	// An ACL for QUIT can be named only once as well. Theirs stays. Mail
+	// flows without ours, but hosts.db learns nothing of who comes: they are told.
 	quitTaken, quitSaid := false, false
 	for i, path := range snippets {
 		if path == r.enabling() || path == filepath.Join(r.SnippetDir, quitSnippet) || i >= main {
@@ -109,7 +109,7 @@ func (r *run) planOptions(ctx context.Context, pl *plan) error {
 		quitSaid = quitSaid || len(exim.Settings(content[path], quitMacro)) > 0
 	}
 	if quitTaken = quitTaken && !quitSaid; quitTaken {
-		r.note("the configuration has an ACL for QUIT of its own: see %s", filepath.Join(r.SnippetDir, quitSnippet))
+		r.note("the configuration has an ACL for QUIT of its own: without the line that %s names, hosts.db remembers nobody, and every host waits for its greeting each time", filepath.Join(r.SnippetDir, quitSnippet))
 	}
 
 	// base is the tree without us; kept what it is without our enabling
