@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/hosts"
 )
 
@@ -37,7 +37,7 @@ func add(c *cli.Context) error {
 	if n < 1 {
 		return usagef("add: --count must be given, and be 1 or more")
 	}
-	at := time.Now()
+	at := clock.Now()
 	if s := c.String("time"); s != "" {
 		now := at
 		if at, err = parseTime(s, now); err != nil {

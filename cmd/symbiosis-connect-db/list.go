@@ -8,13 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/firewall"
 )
 
@@ -44,7 +44,7 @@ host.`,
 }
 
 func filter(c *cli.Context) (f blacklist.Filter, err error) {
-	now := time.Now()
+	now := clock.Now()
 	f = blacklist.Filter{MinCount: c.Int64("min-count"), Order: blacklist.Order(c.String("sort")), Top: c.Int("top")}
 	if f.Top < 0 {
 		return f, usagef("--top: %d is less than nothing", f.Top)

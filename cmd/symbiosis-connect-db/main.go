@@ -103,10 +103,14 @@ func app() *cli.App {
 // library looks for them. Everything after "--" stays where it is.
 func flagsFirst(a *cli.App, args []string) []string {
 	const complete = "--generate-bash-completion" // has to stay the last
-	if len(args) < 3 || args[len(args)-1] == complete {
+	first := 1                                    // the command's place: --now may stand before it
+	if len(args) > 3 && args[1] == "--now" {
+		first = 3
+	}
+	if len(args) < first+2 || args[len(args)-1] == complete {
 		return args
 	}
-	c := a.Command(args[1])
+	c := a.Command(args[first])
 	if c == nil {
 		return args
 	}
@@ -117,8 +121,8 @@ func flagsFirst(a *cli.App, args []string) []string {
 			takesValue[n] = !isBool
 		}
 	}
-	flags, rest := append([]string(nil), args[:2]...), []string{"--"}
-	for i := 2; i < len(args); i++ {
+	flags, rest := append([]string(nil), args[:first+1]...), []string{"--"}
+	for i := first + 1; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
 			rest = append(rest, args[i+1:]...)

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -68,7 +69,7 @@ func keepHosts(ctx context.Context, p place, o options) (text string, err error)
 			if err := d.Check(ctx); err != nil {
 				return err
 			}
-			n, err := d.Prune(ctx, time.Now().Add(-hosts.Memory))
+			n, err := d.Prune(ctx, clock.Now())
 			text = fmt.Sprintf("hosts.db: deleted %s", words.Plural(n, "host"))
 			return errors.Join(err, d.Keep(ctx))
 		})

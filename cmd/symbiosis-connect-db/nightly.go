@@ -13,6 +13,7 @@ import (
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/syslog"
 )
@@ -77,7 +78,7 @@ func nightly(c *cli.Context, do func(place, options) (string, error)) error {
 		return usagef("a retention of 1 day would delete what the firewall still counts; the least is 2, and 0 keeps all")
 	}
 	if days > 0 {
-		o.before = time.Now().Add(-time.Duration(days) * blacklist.Day)
+		o.before = clock.Now().Add(-time.Duration(days) * blacklist.Day)
 	}
 	text, err := do(p, o)
 	if !o.dryRun && err == nil {

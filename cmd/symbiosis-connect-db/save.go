@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"symbiosis-connect-acl/internal/atomicfile"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/clock"
 )
 
 // save writes the rows where restore finds them, before they are deleted.
@@ -35,7 +35,7 @@ func save(p place, rows []blacklist.Row) (file string, err error) {
 	if err := w.Close(); err != nil {
 		return "", err
 	}
-	base := filepath.Join(p.platform.StateDir, "deleted-"+time.Now().UTC().Format("20060102-150405"))
+	base := filepath.Join(p.platform.StateDir, "deleted-"+clock.Now().UTC().Format("20060102-150405"))
 	for n := 1; ; n++ {
 		file = base + ".json"
 		if n > 1 {

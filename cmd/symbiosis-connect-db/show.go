@@ -19,6 +19,7 @@ import (
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
@@ -129,7 +130,7 @@ func (v *view) read(ctx context.Context, database string, schema blacklist.Schem
 		day := r.Time().Format(time.DateOnly)
 		v.host.Count = blacklist.Plus(v.host.Count, r.Count)
 		v.days[day] = blacklist.Plus(v.days[day], r.Count)
-		if r.Time().After(time.Now().Add(-blacklist.Day)) {
+		if r.Time().After(clock.Now().Add(-blacklist.Day)) {
 			v.lastDay = blacklist.Plus(v.lastDay, r.Count)
 		}
 	}

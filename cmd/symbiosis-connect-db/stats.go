@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -96,7 +96,7 @@ func hostsStats(ctx context.Context, p place) (*hosts.Stats, error) {
 	}
 	var s hosts.Stats
 	err := hosts.With(p.hosts, func(d *hosts.DB) (err error) {
-		s, err = d.Stats(ctx, time.Now())
+		s, err = d.Stats(ctx, clock.Now())
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {

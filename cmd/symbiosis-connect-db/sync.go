@@ -8,12 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/platform"
@@ -47,7 +47,7 @@ func syncHistory(c *cli.Context) error {
 	log := func(pr syslog.Priority, text string) { syslog.Send(syslog.Socket, pr, "sync: "+text) }
 	// Told once an hour: cron asks each minute, and would mail each minute.
 	failed := func(err error) error {
-		hourly := time.Now().Minute() == 0
+		hourly := clock.Now().Minute() == 0
 		if hourly && !errors.Is(err, context.Canceled) {
 			log(syslog.CronErr, err.Error())
 		}

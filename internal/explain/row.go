@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 )
@@ -51,7 +52,7 @@ func (e *examiner) lookUp() {
 
 // within reports whether a moment is less than d ago, and not to come.
 func within(t time.Time, d time.Duration) bool {
-	ago := time.Since(t)
+	ago := clock.Since(t)
 	return !t.IsZero() && ago < d && ago >= 0
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/dnsbl"
 	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/internal/words"
@@ -99,7 +100,7 @@ func (e *examiner) passOver(r *Rule, ask [len(Ports)]bool) {
 	}
 	switch {
 	case !any3(ask):
-	case time.Since(e.row.Login) < month:
+	case clock.Since(e.row.Login) < month:
 		r.set(ask, Pass)
 		r.tell("passed over on the users' ports, because somebody has logged in from there, last %s", stamp(e.row.Login))
 	case within(e.lost, mourning):
@@ -133,7 +134,7 @@ func (e *examiner) ratelimit() Rule {
 		r.tell("rate not known: %s", e.noRates)
 		return r
 	}
-	rate := e.rate(period, "per_conn/connect-", 1, time.Now())
+	rate := e.rate(period, "per_conn/connect-", 1, clock.Now())
 	rate.Limit = most
 	r.Rate = &rate
 	if rate.Last.IsZero() {
@@ -311,7 +312,7 @@ func (e *examiner) greeting() Rule {
 	case e.hidden:
 		r.set(ask, Unknown)
 		r.tell("unknown whether it has been here: %s", e.noRow)
-	case time.Since(e.row.Greeted) < month:
+	case clock.Since(e.row.Greeted) < month:
 		r.set(ask, Pass)
 		r.tell("it has waited before, last %s", stamp(e.row.Greeted))
 	default:
@@ -374,13 +375,13 @@ func (e *examiner) auth() Rule {
 		return r
 	}
 	limit, why := failures, ""
-	if time.Since(e.row.Login) < month {
+	if clock.Since(e.row.Login) < month {
 		limit, why = leniency, ", because somebody has logged in from there, last "+stamp(e.row.Login)
 	}
 	most, _ := strconv.ParseInt(limit, 10, 64)
 	rate := Rate{Limit: float64(most), Period: period}
 	text := fmt.Sprintf("no failed logins remembered; %s / %s allowed%s", limit, period, why)
-	if time.Since(e.row.FailuresSince).Abs() < time.Duration(seconds(period))*time.Second {
+	if clock.Since(e.row.FailuresSince).Abs() < time.Duration(seconds(period))*time.Second {
 		rate.Now, rate.Last = float64(e.row.Failures), e.row.FailuresSince
 		text = fmt.Sprintf("%s since %s; %s / %s allowed%s", words.Plural(e.row.Failures, "failed login"), stamp(rate.Last), limit, period, why)
 	}

@@ -24,11 +24,11 @@ import (
 
 // Version is the user_version of the layout below. A later one adds columns and
 // tables; Exim names the columns that it wants, and does not ask for it.
-const Version = 1
+const Version = 2
 
-// schema is version 1. What a client says never gets in: addresses and times
-// only. A time is in seconds since 1970; 0 means never.
-const schema = `
+// layout1 is version 1. What a client says never gets in: addresses, times and
+// fixed words only. A time is in seconds since 1970; 0 means never.
+const layout1 = `
 create table if not exists host (
 	net            text primary key,            -- as internal/address spells it
 	history        integer not null default 0,  -- the sum of the firewall's counts; written by sync alone
@@ -45,11 +45,39 @@ create table if not exists host (
 create table if not exists state (name text primary key, value not null) without rowid;
 pragma user_version = 1;`
 
+// layout2 makes version 2 of version 1, so a new file gets both. Sync writes
+// history_passed, Exim all else. A guess is a name and a password that failed,
+// as hashes of 32 bits with this file's salt, by which nobody finds out what it
+// was.
+const layout2 = `
+alter table host add column history_passed   integer not null default 0; -- when the history passed the threshold: the last real offence in it
+alter table host add column delivered_before integer not null default 0; -- last message accepted on an earlier day (UTC) than delivered
+alter table host add column offence          integer not null default 0; -- last offence
+alter table host add column offence_kind     text    not null default '';
+alter table host add column offences         integer not null default 0; -- offences in the 24 hours that begin with offences_since
+alter table host add column offences_since   integer not null default 0;
+alter table host add column guesser          integer not null default 0; -- when it last became a guesser
+alter table host add column lost             integer not null default 0; -- connections that it closed before the greeting, since lost_since
+alter table host add column lost_since       integer not null default 0;
+alter table host add column rate             integer not null default 0; -- connections, as the rate rule counts them
+alter table host add column rate_at          integer not null default 0;
+create table guess (
+	net      text    not null,
+	name     integer not null,
+	response integer not null,
+	at       integer not null,
+	tries    integer not null,
+	primary key (net, name, response)
+) without rowid;
+insert or ignore into state values ('salt', lower(hex(randomblob(8))));
+pragma user_version = 2;`
+
 // Errors that callers tell apart. They come wrapped with the file's name; a file
 // that does not exist is fs.ErrNotExist.
 var (
 	ErrEmpty   = errors.New("there are no tables in it")
 	ErrVersion = errors.New("another version of this package has made it")
+	ErrOld     = errors.New("an older version of this package has made it; sync upgrades it")
 	ErrCorrupt = errors.New("the database is corrupt")
 	ErrBusy    = errors.New("another program holds the database")
 	ErrRights  = errors.New("only root and Exim's user may open it")
@@ -103,17 +131,41 @@ func openFor(path string, wait time.Duration) (*DB, error) {
 // version looks whether this is a database of ours.
 func (d *DB) version() error {
 	var version, tables int
-	if err := d.db.QueryRow("select user_version, (select count(*) from sqlite_master where name in ('host','state')) from pragma_user_version").
+	if err := d.db.QueryRow("select user_version, (select count(*) from sqlite_master where name in ('host','state','guess')) from pragma_user_version").
 		Scan(&version, &tables); err != nil {
 		return err
 	}
 	switch {
 	case version == 0 && tables == 0:
 		return ErrEmpty
-	case version != Version || tables != 2:
+	case version == 1 && tables == 2:
+		return ErrOld
+	case version != Version || tables != 3:
 		return fmt.Errorf("%w (version %d, this one knows %d)", ErrVersion, version, Version)
 	}
 	return nil
+}
+
+// upgrade makes the layout of an older file today's, in one transaction. Its
+// rows stay.
+func (d *DB) upgrade(ctx context.Context) error {
+	if err := d.version(); !errors.Is(err, ErrOld) {
+		return explain(d.path, err)
+	}
+	tx, err := d.db.BeginTx(d.here(ctx), nil)
+	if err != nil {
+		return explain(d.path, err)
+	}
+	defer tx.Rollback()
+	// Another run may just have done it.
+	var version int
+	if err := tx.QueryRow("pragma user_version").Scan(&version); err != nil || version != 1 {
+		return explain(d.path, err)
+	}
+	if _, err := tx.ExecContext(d.here(ctx), layout2); err != nil {
+		return explain(d.path, err)
+	}
+	return explain(d.path, tx.Commit())
 }
 
 // Close closes it.

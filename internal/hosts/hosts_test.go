@@ -234,12 +234,13 @@ func TestRow(t *testing.T) {
 		if r, err := d.Get(t.Context(), k); err != nil || r.Known() || r.Key != k {
 			t.Errorf("unknown host: %+v %v", r, err)
 		}
-		if err := d.Exec(t.Context(), "insert into host values ('2001:db8:1:2::/64', 12, 100, 1, 2, 3, 4, 5, 6, 7, 8)"); err != nil {
+		if err := d.Exec(t.Context(), "insert into host values ('2001:db8:1:2::/64', 12, 100, 1, 2, 3, 4, 5, 6, 7, 8, 101, 9, 10, 'helo', 11, 12, 13, 14, 15, 16, 17);"+
+			"insert into guess values ('2001:db8:1:2::/64', 1, 2, 3, 4), ('192.0.2.8', 1, 2, 3, 4)"); err != nil {
 			return err
 		}
 		r, err := d.Get(t.Context(), k)
 		at := func(n int64) time.Time { return time.Unix(n, 0).UTC() }
-		if want := (Row{k, 12, at(100), at(1), at(2), at(3), at(4), at(5), at(6), 7, at(8)}); r != want {
+		if want := (Row{k, 12, at(100), at(101), at(1), at(2), at(3), at(4), at(5), at(6), at(9), 7, at(8), at(10), "helo", 11, at(12), at(13), 14, at(15), 16, at(17)}); r != want {
 			t.Errorf("%+v, not %+v", r, want)
 		}
 		if err != nil {
@@ -259,8 +260,14 @@ func TestRow(t *testing.T) {
 			t.Errorf("forgot %d: %v", n, err)
 		}
 		r, err = d.Get(t.Context(), k)
-		if r.History != 0 || r.Failures != 0 || !r.Login.Equal(at(5)) || !r.Greeted.Equal(at(3)) {
+		if want := (Row{Key: k, First: at(1), Last: at(2), Greeted: at(3), ListsPassed: at(4), Login: at(5), Delivered: at(6), DeliveredBefore: at(9),
+			Lost: 14, LostSince: at(15), Rate: 16, RateAt: at(17)}); r != want {
 			t.Errorf("forgotten: %+v", r)
+		}
+		var guesses string
+		must(t, d.db.QueryRow("select group_concat(net) from guess").Scan(&guesses))
+		if guesses != "192.0.2.8" {
+			t.Errorf("guesses of %s are left", guesses)
 		}
 		return err
 	})
@@ -459,13 +466,25 @@ func TestPrune(t *testing.T) {
 			must(t, d.Exec(t.Context(), "insert into host (net, last) values (?, 50)", fmt.Sprintf("10.0.%d.%d", i>>8, i&255)))
 		}
 		must(t, d.Exec(t.Context(), "insert into host (net, last, history) values ('192.0.2.1', 50, 3), ('192.0.2.2', 200, 0)"))
-		must(t, d.Exec(t.Context(), "insert into host (net, last, login) values ('192.0.2.3', 50, 200)"))
-		n, err := d.Prune(t.Context(), time.Unix(100, 0))
+		kept := []string{"first", "greeted", "lists_passed", "login", "delivered", "delivered_before", "failures_since", "offence", "offences_since",
+			"guesser", "lost_since", "rate_at"}
+		for i, column := range kept {
+			must(t, d.Exec(t.Context(), fmt.Sprintf("insert into host (net, last, %s) values ('192.0.2.%d', 50, 200)", column, 10+i)))
+		}
+		now := time.Unix(100, 0).Add(Memory)
+		must(t, d.Exec(t.Context(), "insert into guess values ('192.0.2.1', 1, 2, ?, 1), ('192.0.2.1', 1, 3, ?, 1)",
+			now.Add(-25*time.Hour).Unix(), now.Add(-23*time.Hour).Unix()))
+		n, err := d.Prune(t.Context(), now)
 		if n != most+10 {
 			t.Errorf("%d pruned", n)
 		}
+		var guesses string
+		must(t, d.db.QueryRow("select group_concat(response) from guess").Scan(&guesses))
+		if guesses != "3" {
+			t.Errorf("guess %s is left", guesses)
+		}
 		s, err2 := d.Stats(t.Context(), time.Unix(150, 0).Add(Month))
-		if s.Hosts != 3 || s.History != 1 || s.Logins != 1 {
+		if s.Hosts != int64(2+len(kept)) || s.History != 1 || s.Logins != 1 {
 			t.Errorf("%+v", s)
 		}
 		return errors.Join(err, err2)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
+
+	"symbiosis-connect-acl/internal/clock"
 )
 
 // The files beside the database.
@@ -68,8 +70,9 @@ func Create(ctx context.Context, path string, uid, gid uint32, upgraded bool) (o
 
 // Ensure sees to it that there is a database that can be used: when it is lost
 // or corrupt it puts the nightly copy back, or begins it anew and remembers
-// when that was. A corrupt file is kept under another name. One that cannot be
-// used for another reason is an error, and left alone.
+// when that was. A corrupt file is kept under another name. One that an older
+// version has made is upgraded in place. One that cannot be used for another
+// reason is an error, and left alone.
 func Ensure(ctx context.Context, path string) (o Outcome, err error) {
 	err = asOwner(filepath.Dir(path), func() error {
 		err := usable(path)
@@ -89,11 +92,13 @@ func lost(err error) bool {
 }
 
 func usable(path string) error {
-	d, err := Open(path)
+	d, err := open(path)
 	if err != nil {
 		return err
 	}
-	return d.Close()
+	defer d.Close()
+	d.bind()
+	return d.upgrade(context.Background())
 }
 
 // Replace does what Ensure does for a database that has been found corrupt
@@ -117,7 +122,7 @@ func renew(ctx context.Context, path string) (Outcome, error) {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.As(err, &se) && se.Code == sqlite3.ErrFull {
 		return Sound, fmt.Errorf("%s is lost or damaged; make room, so that its copy can be put back: %w", path, err)
 	}
-	if err := begin(ctx, path, time.Now()); err != nil {
+	if err := begin(ctx, path, clock.Now()); err != nil {
 		return Sound, err
 	}
 	return Anew, nil
@@ -140,7 +145,7 @@ func restore(ctx context.Context, path string) error {
 		return err
 	}
 	marked := ""
-	if now := time.Now(); now.Sub(st.ModTime()) > copyFresh {
+	if now := clock.Now(); now.Sub(st.ModTime()) > copyFresh {
 		marked = markLost(now)
 	}
 	if err := ready(ctx, draft, marked); err != nil {
@@ -169,7 +174,7 @@ func begin(ctx context.Context, path string, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := ready(ctx, draft, schema+markLost(at)); err != nil {
+	if err := ready(ctx, draft, layout1+layout2+markLost(at)); err != nil {
 		return err
 	}
 	return exchange(path)
@@ -187,8 +192,8 @@ func ready(ctx context.Context, draft, statements string) error {
 	if err := d.Exec(ctx, statements+";pragma journal_mode = wal"); err != nil {
 		return err
 	}
-	if err := d.version(); err != nil {
-		return explain(draft, err)
+	if err := d.upgrade(ctx); err != nil {
+		return err
 	}
 	if err := d.Check(ctx); err != nil {
 		return err
@@ -305,10 +310,19 @@ func (d *DB) Keep(ctx context.Context) error {
 // anything counts that is remembered of it.
 const Memory = 35 * 24 * time.Hour
 
+// guessMemory is for how long a guess is kept at most. Exim asks for those within
+// CONNECT_AUTH_PERIOD only.
+const guessMemory = 24 * time.Hour
+
 // Prune deletes the hosts that have no history, and that nothing was heard of
-// since the given time.
-func (d *DB) Prune(ctx context.Context, before time.Time) (n int64, err error) {
-	const old = "history = 0 and max(first, last, greeted, lists_passed, login, delivered, failures_since) < ?"
+// for the time of Memory, and all guesses older than a day.
+func (d *DB) Prune(ctx context.Context, now time.Time) (n int64, err error) {
+	const old = "history = 0 and max(first, last, greeted, lists_passed, login, delivered, delivered_before, failures_since," +
+		" offence, offences_since, guesser, lost_since, rate_at) < ?"
+	before := now.Add(-Memory)
+	if err := d.Exec(ctx, "delete from guess where at < ?", now.Add(-guessMemory).Unix()); err != nil {
+		return 0, err
+	}
 	for from, more := "", true; more; {
 		if err := ctx.Err(); err != nil {
 			return n, err

@@ -14,16 +14,27 @@ import (
 type Row struct {
 	Key address.Key
 
-	History     int64     // the sum of the firewall's counts
-	HistoryLast time.Time // the latest of them
+	History       int64     // the sum of the firewall's counts
+	HistoryLast   time.Time // the latest of them
+	HistoryPassed time.Time // the one with which the sum passed the threshold
 
-	First, Last   time.Time // visits
-	Greeted       time.Time // last greeting that it waited for
-	ListsPassed   time.Time // when the DNS lists had nothing against it
-	Login         time.Time // last login
-	Delivered     time.Time // last message accepted
-	Failures      int64     // failed logins since FailuresSince
-	FailuresSince time.Time
+	First, Last     time.Time // visits
+	Greeted         time.Time // last greeting that it waited for
+	ListsPassed     time.Time // when the DNS lists had nothing against it
+	Login           time.Time // last login
+	Delivered       time.Time // last message accepted
+	DeliveredBefore time.Time // last message accepted on an earlier day than that
+	Failures        int64     // failed logins since FailuresSince
+	FailuresSince   time.Time
+	Offence         time.Time // last offence
+	OffenceKind     string    // what it was: one of the words of offence_kind
+	Offences        int64     // offences in the 24 hours that begin with OffencesSince
+	OffencesSince   time.Time
+	Guesser         time.Time // when it last became a guesser
+	Lost            int64     // connections that it closed before the greeting, since LostSince
+	LostSince       time.Time
+	Rate            int64 // connections, as the rate rule counts them
+	RateAt          time.Time
 }
 
 // Known reports whether anything is known of the host.
@@ -32,22 +43,28 @@ func (r Row) Known() bool {
 	return r != Row{}
 }
 
-const columns = "net, history, history_last, first, last, greeted, lists_passed, login, delivered, failures, failures_since"
+const columns = "net, history, history_last, history_passed, first, last, greeted, lists_passed, login, delivered, delivered_before," +
+	" failures, failures_since, offence, offence_kind, offences, offences_since, guesser, lost, lost_since, rate, rate_at"
+
+// A moment scans a time as the table has it.
+type moment struct{ to *time.Time }
+
+func (m moment) Scan(v any) error {
+	if n, _ := v.(int64); n != 0 { // what is no number somebody has made by hand
+		*m.to = time.Unix(n, 0).UTC()
+	}
+	return nil
+}
 
 func scan(scan func(...any) error) (r Row, err error) {
 	var net string
-	var history, failures int64
-	var t [8]int64
-	if err := scan(&net, &history, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &failures, &t[7]); err != nil {
+	at := func(t *time.Time) moment { return moment{t} }
+	if err := scan(&net, &r.History, at(&r.HistoryLast), at(&r.HistoryPassed), at(&r.First), at(&r.Last), at(&r.Greeted), at(&r.ListsPassed),
+		at(&r.Login), at(&r.Delivered), at(&r.DeliveredBefore), &r.Failures, at(&r.FailuresSince), at(&r.Offence), &r.OffenceKind,
+		&r.Offences, at(&r.OffencesSince), at(&r.Guesser), &r.Lost, at(&r.LostSince), &r.Rate, at(&r.RateAt)); err != nil {
 		return r, err
 	}
 	r.Key, _ = address.Parse(net) // a row that somebody made by hand hides no other
-	r.History, r.Failures = history, failures
-	for i, to := range []*time.Time{&r.HistoryLast, &r.First, &r.Last, &r.Greeted, &r.ListsPassed, &r.Login, &r.Delivered, &r.FailuresSince} {
-		if t[i] != 0 {
-			*to = time.Unix(t[i], 0).UTC()
-		}
-	}
 	return r, nil
 }
 
@@ -81,14 +98,18 @@ func (d *DB) All(ctx context.Context) iter.Seq2[Row, error] {
 	}
 }
 
-// Forget ends what stands against the hosts: their history and their failed
-// logins. What speaks for them stays.
+// Forget ends what stands against the hosts: their history, their offences and
+// their failed logins. What speaks for them stays.
 func (d *DB) Forget(ctx context.Context, keys []address.Key) (n int64, err error) {
 	err = d.batches(ctx, len(keys), func(tx *sql.Tx, from, to int) error {
 		for _, k := range keys[from:to] {
-			res, err := tx.ExecContext(d.here(ctx), "update host set history = 0, history_last = 0, failures = 0, failures_since = 0"+
-				" where net = ? and (history <> 0 or failures <> 0)", k.String())
+			res, err := tx.ExecContext(d.here(ctx), "update host set history = 0, history_last = 0, history_passed = 0, failures = 0, failures_since = 0,"+
+				" offence = 0, offence_kind = '', offences = 0, offences_since = 0, guesser = 0"+
+				" where net = ? and (history <> 0 or failures <> 0 or offence <> 0 or offences <> 0 or guesser <> 0)", k.String())
 			if err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(d.here(ctx), "delete from guess where net = ?", k.String()); err != nil {
 				return err
 			}
 			changed, err := res.RowsAffected()

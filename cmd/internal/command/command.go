@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -19,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -53,6 +55,14 @@ func New(own, usage string, commands ...*cli.Command) *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {},
 		OnUsageError:         wrong,
 		Commands:             commands,
+		// For tests: the other programs' time they can set from outside.
+		Flags: []cli.Flag{&cli.TimestampFlag{Name: "now", Layout: time.RFC3339, Hidden: true, Usage: "judge hosts as of this time"}},
+		Before: func(c *cli.Context) error {
+			if t := c.Timestamp("now"); t != nil {
+				clock.Set(*t)
+			}
+			return nil
+		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return Usagef("there is no command %q: see --help", c.Args().First())

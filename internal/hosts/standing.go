@@ -1,0 +1,59 @@
+package hosts
+
+import "time"
+
+// A Policy holds the numbers that a host's standing is judged by: those of the
+// macros in force.
+type Policy struct {
+	Threshold      int64         // a history over this refuses
+	RecentOffences int64         // more offences than this in 24 hours refuse
+	Parole         time.Duration // so long after the last real offence the history refuses no more; 0 means never
+}
+
+// Defaults are the numbers as the package installs them.
+var Defaults = Policy{Threshold: 10, RecentOffences: 3, Parole: 90 * 24 * time.Hour}
+
+// SenderFactor is how many times the threshold a sender's history may be.
+const SenderFactor = 10
+
+// Day is for how long offences add up, and a guesser is one.
+const Day = 24 * time.Hour
+
+// Standing is what a host has earned, as of a moment. Several may be true at
+// once.
+type Standing struct {
+	User     bool `json:"user"`     // somebody has logged in from it within a month
+	Sender   bool `json:"sender"`   // it has delivered on two days of the month, and done no wrong since
+	Guesser  bool `json:"guesser"`  // it has guessed passwords within a day
+	Offender bool `json:"offender"` // it has too many offences of a day, or too long a history
+	Parole   bool `json:"parole"`   // its history is too long, but its last offence long ago
+}
+
+// Proven reports whether the host is one that its behaviour speaks for.
+func (s Standing) Proven() bool { return s.User || s.Sender }
+
+// LastOffence is the last time at which the host did what it was not refused
+// for anyway: what the firewall counts of a host that is refused are knocks.
+func (r Row) LastOffence() time.Time { return later(r.Offence, r.HistoryPassed) }
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Standing judges the host as Exim does at a connection.
+func (r Row) Standing(p Policy, now time.Time) Standing {
+	within := func(t time.Time, d time.Duration) bool { return !t.IsZero() && now.Sub(t) < d }
+	over := r.History > p.Threshold
+	s := Standing{
+		Guesser: within(r.Guesser, Day),
+		Sender: within(r.Delivered, Month) && within(r.DeliveredBefore, Month) &&
+			r.Delivered.After(r.Offence) && r.DeliveredBefore.After(r.Offence),
+		Offender: over || r.Offences > p.RecentOffences && within(r.OffencesSince, Day),
+		Parole:   over && p.Parole > 0 && !r.LastOffence().IsZero() && now.Sub(r.LastOffence()) > p.Parole,
+	}
+	s.User = within(r.Login, Month) && !s.Guesser
+	return s
+}
