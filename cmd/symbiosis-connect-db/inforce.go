@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 )
 
@@ -79,4 +80,16 @@ func inForce(c *cli.Context, p place, macroOf map[string]string) rules.State {
 func stateOf(suite, own string) rules.State {
 	const shipped = string(rules.Enforce)
 	return rules.Milder(cmp.Or(strings.TrimSpace(suite), shipped), rules.StateHistory, cmp.Or(strings.TrimSpace(own), shipped))
+}
+
+// policy gives the numbers by which a host's standing is judged, nil where there
+// is no configuration in force that could say.
+func policy(c *cli.Context, p place) *hosts.Policy {
+	x := exim.Installation{Platform: p.platform}
+	macros, err := x.Macros(c.Context, x.Config())
+	if err != nil {
+		return nil
+	}
+	found := hosts.PolicyOf(macros)
+	return &found
 }

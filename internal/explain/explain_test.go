@@ -44,14 +44,6 @@ func TestFindLine(t *testing.T) {
 	}
 }
 
-func TestSeconds(t *testing.T) {
-	for s, want := range map[string]float64{"15m": 900, "1h30m": 5400, "30d": 2592000, "1w": 604800, "10s": 10, "": 0, "15": 0, "m": 0, "15 m": 0, "1y": 0} {
-		if got := seconds(s); got != want {
-			t.Errorf("seconds(%q) = %v; want %v", s, got, want)
-		}
-	}
-}
-
 func TestRate(t *testing.T) {
 	now := time.Unix(1800000000, 0)
 	e := &examiner{rates: map[string]remembered{"15m/per_conn/connect-": {8, now.Add(-15 * time.Minute)}}}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"symbiosis-connect-acl/internal/rules"
 )
 
 // remembered is an average in Exim's hints database.
@@ -69,7 +71,7 @@ func (e *examiner) readRates() {
 func (e *examiner) rate(period, what string, count float64, now time.Time) Rate {
 	r := Rate{Next: count, Period: period}
 	m, ok := e.rates[period+"/"+what]
-	p := seconds(period)
+	p := rules.Seconds(period)
 	if !ok || p <= 0 {
 		return r
 	}
@@ -80,23 +82,4 @@ func (e *examiner) rate(period, what string, count float64, now time.Time) Rate 
 	r.Now = a * m.rate
 	r.Next = math.Max((1-a)*count/x+a*m.rate, count)
 	return r
-}
-
-// seconds reads a period as Exim writes it, such as 1h30m; 0 for none.
-func seconds(s string) float64 {
-	units := map[byte]float64{'w': 604800, 'd': 86400, 'h': 3600, 'm': 60, 's': 1}
-	sum, n, digits := 0.0, 0.0, false
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c >= '0' && c <= '9' {
-			n, digits = n*10+float64(c-'0'), true
-		} else if u, ok := units[c]; ok && digits {
-			sum, n, digits = sum+n*u, 0, false
-		} else {
-			return 0
-		}
-	}
-	if digits {
-		return 0
-	}
-	return sum
 }

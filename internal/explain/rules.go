@@ -203,7 +203,7 @@ func (e *examiner) dnsbls() Rule {
 			verdict = e.round(&round, lists)
 		}
 		r.set(on, verdict)
-		passed := any3(spares) && within(e.row.ListsPassed, time.Duration(seconds(e.value(rules.DNSBLMemory)))*time.Second)
+		passed := any3(spares) && within(e.row.ListsPassed, time.Duration(rules.Seconds(e.value(rules.DNSBLMemory)))*time.Second)
 		if passed {
 			verdict = Pass
 			r.set(spares, verdict)
@@ -381,7 +381,7 @@ func (e *examiner) auth() Rule {
 	most, _ := strconv.ParseInt(limit, 10, 64)
 	rate := Rate{Limit: float64(most), Period: period}
 	text := fmt.Sprintf("no failed logins remembered; %s / %s allowed%s", limit, period, why)
-	if clock.Since(e.row.FailuresSince).Abs() < time.Duration(seconds(period))*time.Second {
+	if clock.Since(e.row.FailuresSince).Abs() < time.Duration(rules.Seconds(period))*time.Second {
 		rate.Now, rate.Last = float64(e.row.Failures), e.row.FailuresSince
 		text = fmt.Sprintf("%s since %s; %s / %s allowed%s", words.Plural(e.row.Failures, "failed login"), stamp(rate.Last), limit, period, why)
 	}

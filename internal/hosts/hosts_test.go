@@ -289,16 +289,16 @@ func TestSetHistory(t *testing.T) {
 			return r.History
 		}
 		many := func() map[address.Key]History {
-			m := map[address.Key]History{key(t, "192.0.2.1"): {3, 7}}
+			m := map[address.Key]History{key(t, "192.0.2.1"): {3, 7, 0}}
 			for i := range 2 * most {
-				m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9}
+				m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9, 8}
 			}
 			return m
 		}
 		set(2*most+1, many())
 		set(0, many())
 		m := many()
-		m[key(t, "10.0.0.3")] = History{1000, 9}
+		m[key(t, "10.0.0.3")] = History{1000, 9, 8}
 		delete(m, key(t, "192.0.2.1"))
 		set(2, m)
 		if history("10.0.0.3") != 1000 || history("192.0.2.1") != 0 || history("10.0.0.2") != 3 {
@@ -410,7 +410,7 @@ func TestNoRoomForTheCopy(t *testing.T) {
 	with(t, path, func(d *DB) error {
 		m := map[address.Key]History{}
 		for i := range 20_000 {
-			m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9}
+			m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9, 8}
 		}
 		_, err := d.SetHistory(t.Context(), m)
 		return errors.Join(err, d.Exec(t.Context(), "pragma wal_checkpoint(truncate)"), d.Keep(t.Context()))
@@ -435,7 +435,7 @@ func TestDamagedPage(t *testing.T) {
 	with(t, path, func(d *DB) error {
 		m := map[address.Key]History{}
 		for i := range 3000 {
-			m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9}
+			m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9, 8}
 		}
 		_, err := d.SetHistory(t.Context(), m)
 		return errors.Join(err, d.Keep(t.Context()), d.Exec(t.Context(), "pragma wal_checkpoint(truncate)"))

@@ -1,17 +1,45 @@
 package hosts
 
-import "time"
+import (
+	"cmp"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"symbiosis-connect-acl/internal/rules"
+)
 
 // A Policy holds the numbers that a host's standing is judged by: those of the
 // macros in force.
 type Policy struct {
 	Threshold      int64         // a history over this refuses
+	Refuses        bool          // it does; false where that rule is off or only learns
 	RecentOffences int64         // more offences than this in 24 hours refuse
 	Parole         time.Duration // so long after the last real offence the history refuses no more; 0 means never
 }
 
 // Defaults are the numbers as the package installs them.
-var Defaults = Policy{Threshold: 10, RecentOffences: 3, Parole: 90 * 24 * time.Hour}
+var Defaults = Policy{Threshold: 10, Refuses: true, RecentOffences: 3, Parole: 90 * 24 * time.Hour}
+
+// PolicyOf takes the numbers from the macros in force, by name. One that is not
+// there, or that its rule cannot use, is as the package installs it.
+func PolicyOf(macros map[string]string) Policy {
+	p := Defaults
+	for macro, to := range map[string]*int64{rules.Threshold: &p.Threshold, rules.RecentOffences: &p.RecentOffences} {
+		if n, err := strconv.ParseUint(strings.TrimSpace(macros[macro]), 10, 31); err == nil {
+			*to = int64(n)
+		}
+	}
+	if v := strings.TrimSpace(macros[rules.Parole]); v == "0" {
+		p.Parole = 0
+	} else if s := rules.Seconds(v); s > 0 && s < float64(math.MaxInt32) {
+		p.Parole = time.Duration(s) * time.Second
+	}
+	state := func(macro string) string { return cmp.Or(strings.TrimSpace(macros[macro]), string(rules.Enforce)) }
+	p.Refuses = rules.Milder(state(rules.StateSuite), rules.StateHistory, state(rules.StateHistory)) == rules.Enforce
+	return p
+}
 
 // SenderFactor is how many times the threshold a sender's history may be.
 const SenderFactor = 10
