@@ -43,6 +43,11 @@ func (r Row) Known() bool {
 	return r != Row{}
 }
 
+// Accused reports whether there is anything that Forget would end.
+func (r Row) Accused() bool {
+	return r.History != 0 || r.Failures != 0 || !r.Offence.IsZero() || r.Offences != 0 || !r.Guesser.IsZero()
+}
+
 const columns = "net, history, history_last, history_passed, first, last, greeted, lists_passed, login, delivered, delivered_before," +
 	" failures, failures_since, offence, offence_kind, offences, offences_since, guesser, lost, lost_since, rate, rate_at"
 

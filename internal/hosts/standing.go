@@ -3,6 +3,7 @@ package hosts
 import (
 	"cmp"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,6 +58,23 @@ type Standing struct {
 	Parole   bool `json:"parole"`   // its history is too long, but its last offence long ago
 }
 
+// Standings are the words for each.
+var Standings = []string{"user", "sender", "guesser", "offender", "parole"}
+
+// Is reports whether the standing is the one that the word says.
+func (s Standing) Is(word string) bool { return slices.Contains(s.Words(), word) }
+
+// Words gives the words for all that are true, in the order of Standings.
+func (s Standing) Words() []string {
+	words := []string{}
+	for i, is := range []bool{s.User, s.Sender, s.Guesser, s.Offender, s.Parole} {
+		if is {
+			words = append(words, Standings[i])
+		}
+	}
+	return words
+}
+
 // Proven reports whether the host is one that its behaviour speaks for.
 func (s Standing) Proven() bool { return s.User || s.Sender }
 
@@ -75,13 +93,14 @@ func later(a, b time.Time) time.Time {
 func (r Row) Standing(p Policy, now time.Time) Standing {
 	within := func(t time.Time, d time.Duration) bool { return !t.IsZero() && now.Sub(t) < d }
 	over := r.History > p.Threshold
-	s := Standing{
+	// A host whose logins fail with five different names has no login any more:
+	// Exim sets that to 0.
+	return Standing{
+		User:    within(r.Login, Month),
 		Guesser: within(r.Guesser, Day),
 		Sender: within(r.Delivered, Month) && within(r.DeliveredBefore, Month) &&
 			r.Delivered.After(r.Offence) && r.DeliveredBefore.After(r.Offence),
 		Offender: over || r.Offences > p.RecentOffences && within(r.OffencesSince, Day),
 		Parole:   over && p.Parole > 0 && !r.LastOffence().IsZero() && now.Sub(r.LastOffence()) > p.Parole,
 	}
-	s.User = within(r.Login, Month) && !s.Guesser
-	return s
 }
