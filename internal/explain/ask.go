@@ -84,7 +84,7 @@ func unfit(macro, value string) string {
 func (e *examiner) askAll() {
 	all := []string{questionVersion, questionSpool, e.thresholdValid(), e.rateValid(), e.delayValid(), e.authValid()}
 	all = append(all, e.isKnown()...)
-	for _, macro := range []string{rules.PortsHistory, rules.PortsRatelimit, rules.PortsDNSBLs, rules.PortsGreeting, rules.PortsReverse} {
+	for _, macro := range []string{rules.PortsHistory, rules.PortsOffences, rules.PortsRatelimit, rules.PortsDNSBLs, rules.PortsGreeting, rules.PortsReverse} {
 		all = append(all, e.onPorts(macro)...)
 	}
 	answers := map[string]answer{}

@@ -11,6 +11,7 @@ import (
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -92,21 +93,46 @@ func (e *examiner) history() Rule {
 	return r
 }
 
-// passOver lets the host of a user in on the users' ports, as the history rule
-// does whatever has been counted.
+// passOver lets a host in whatever has been counted, as the history rule does: on
+// parole, a sender on port 25, the host of a user on the users' ports.
 func (e *examiner) passOver(r *Rule, ask [len(Ports)]bool) {
-	for i, port := range Ports {
-		ask[i] = ask[i] && port != 25
+	p := hosts.PolicyOf(e.macros)
+	s := e.row.Standing(p, clock.Now())
+	if _, has := e.macros[rules.Parole]; has {
+		if s.Parole {
+			r.set(ask, Pass)
+			r.tell("passed over, because it is on parole: its last offence was %s. Its next one refuses it again", stamp(e.row.LastOffence()))
+			return
+		}
+		if most := hosts.SenderFactor * p.Threshold; s.Sender && e.row.History <= most {
+			on25 := ask
+			for i, port := range Ports {
+				on25[i] = ask[i] && port == 25
+			}
+			if any3(on25) {
+				r.set(on25, Pass)
+				r.tell("passed over on port 25, because it is a sender: up to %d", most)
+			}
+		}
 	}
+	ask = users(ask)
 	switch {
 	case !any3(ask):
-	case clock.Since(e.row.Login) < month:
+	case s.User:
 		r.set(ask, Pass)
 		r.tell("passed over on the users' ports, because somebody has logged in from there, last %s", stamp(e.row.Login))
 	case within(e.lost, mourning):
 		r.set(ask, Pass)
 		r.tell("passed over on the users' ports, because the host database was lost, %s: for a week nobody knows who is a user", stamp(e.lost))
 	}
+}
+
+// users gives those of the ports that are the users'.
+func users(ask [len(Ports)]bool) [len(Ports)]bool {
+	for i, port := range Ports {
+		ask[i] = ask[i] && port != 25
+	}
+	return ask
 }
 
 func (e *examiner) ratelimit() Rule {
@@ -388,10 +414,19 @@ func (e *examiner) auth() Rule {
 	rate.Next = rate.Now
 	r.Rate = &rate
 	r.tell("%s", text)
-	if rate.Now >= rate.Limit {
+	s := e.row.Standing(hosts.PolicyOf(e.macros), clock.Now())
+	switch {
+	case rate.Now >= rate.Limit, s.Guesser && !s.User:
 		r.set(ask, Defer)
-	} else {
+	case s.Guesser:
+		r.set(ask, Depends)
+	default:
 		r.set(ask, Pass)
+	}
+	if until := stamp(e.row.Guesser.Add(hosts.Day)); s.Guesser && s.User {
+		r.tell("a guesser until %s: names that have not logged in from there before are refused", until)
+	} else if s.Guesser {
+		r.tell("a guesser until %s: its logins are refused", until)
 	}
 	return r
 }
