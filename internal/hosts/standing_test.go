@@ -95,3 +95,29 @@ func TestPolicyOf(t *testing.T) {
 		}
 	}
 }
+
+// What somebody gains who wants to look good: docs/standing.md has the table.
+func TestCheapProof(t *testing.T) {
+	now := time.Date(2026, 6, 2, 0, 5, 0, 0, time.UTC)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for name, tt := range map[string]struct {
+		row  Row
+		want string
+	}{
+		"mail to oneself":                  {Row{Delivered: ago(time.Minute)}, ""},
+		"twice, around midnight":           {Row{Delivered: ago(time.Minute), DeliveredBefore: ago(10 * time.Minute)}, "sender"},
+		"and then an offence":              {Row{Delivered: ago(2 * time.Minute), DeliveredBefore: ago(10 * time.Minute), Offence: ago(time.Minute)}, ""},
+		"an offence on the day between":    {Row{Delivered: ago(time.Minute), DeliveredBefore: ago(3 * Day), Offence: ago(Day)}, ""},
+		"a stolen account":                 {Row{Login: ago(time.Minute)}, "user"},
+		"and then ten guesses":             {Row{Login: ago(time.Minute), Guesser: now}, "user guesser"},
+		"and then five names":              {Row{Guesser: now}, "guesser"}, // Exim has set login to 0
+		"patience":                         {Row{History: 30, HistoryPassed: ago(91 * Day)}, "offender parole"},
+		"patience with knocks":             {Row{History: 3000, HistoryPassed: ago(91 * Day), HistoryLast: ago(time.Minute)}, "offender parole"},
+		"patience, and then one offence":   {Row{History: 33, HistoryPassed: ago(91 * Day), Offence: ago(time.Minute)}, "offender"},
+		"three closed before the greeting": {Row{Lost: 3, LostSince: ago(time.Minute)}, ""},
+	} {
+		if got := strings.Join(tt.row.Standing(Defaults, now).Words(), " "); got != tt.want {
+			t.Errorf("%s: %q, not %q", name, got, tt.want)
+		}
+	}
+}
