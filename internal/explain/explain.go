@@ -41,14 +41,12 @@ type examiner struct {
 	user   exim.User
 	report *Report
 
-	blind   bool      // the settings in force could not be read
-	known   bool      // the host is let past
-	row     hosts.Row // what the host database knows
-	lost    time.Time // when that was begun anew
-	noRow   string    // why the row could not be read; then the host is a stranger
-	hidden  bool      // only from us
-	rates   map[string]remembered
-	noRates string            // why the rates could not be read
+	blind   bool              // the settings in force could not be read
+	known   bool              // the host is let past
+	row     hosts.Row         // what the host database knows
+	lost    time.Time         // when that was begun anew
+	noRow   string            // why the row could not be read; then the host is a stranger
+	hidden  bool              // only from us
 	answers map[string]answer // what Exim has been asked already
 }
 
@@ -84,7 +82,7 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 		e.blind = true
 		e.note("run it as root: the settings in force cannot be read (%v)", err)
 	} else {
-		e.note("run it as root to see all: some of the firewall's files, the database and the rates may be out of reach")
+		e.note("run it as root to see all: some of the firewall's files and the databases may be out of reach")
 	}
 	e.report.Complete = !e.blind
 	_, e.report.Active = e.macros[rules.Marker]
@@ -110,7 +108,6 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 		e.report.Exim = a.text
 	}
 	wall := e.firewall()
-	e.readRates()
 	known, history, offences, rate, greeting, auth := e.accepted(), e.history(), e.offences(), e.ratelimit(), e.greeting(), e.auth()
 	wg.Wait()
 	e.report.Rules = []Rule{wall, known, e.reverse(reverse), history, offences, rate, lists, greeting, e.helo(), e.authArgument(), auth}

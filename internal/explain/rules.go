@@ -135,56 +135,6 @@ func users(ask [len(Ports)]bool) [len(Ports)]bool {
 	return ask
 }
 
-func (e *examiner) ratelimit() Rule {
-	r, ask := e.rule("rate", snippetRatelimit, rules.StateRatelimit, rules.PortsRatelimit)
-	if !any3(ask) {
-		return r
-	}
-	setting := e.value(rules.Ratelimit)
-	valid := e.ask(askLimit, e.rateValid())[0]
-	limit, period, _ := strings.Cut(setting, "/")
-	period = strings.TrimSpace(period)
-	most, err := strconv.ParseFloat(strings.TrimSpace(limit), 64)
-	if valid.text != "yes" || err != nil {
-		r.set(ask, Skipped)
-		r.tell("%s", unfit(rules.Ratelimit, setting))
-		return r
-	}
-	if since := latest(e.row.Delivered, e.row.Login); r.State != rules.Measure && within(since, month) {
-		r.set(ask, Pass)
-		r.tell("not limited: it delivered mail, or somebody logged in from it, last %s", stamp(since))
-		return r
-	}
-	if e.noRates != "" {
-		r.set(ask, Unknown)
-		r.tell("rate not known: %s", e.noRates)
-		return r
-	}
-	rate := e.rate(period, "per_conn/connect-", 1, clock.Now())
-	rate.Limit = most
-	r.Rate = &rate
-	if rate.Last.IsZero() {
-		r.tell("Exim remembers no connection; put off from %s / %s", trim(most), period)
-	} else {
-		r.tell("%.1f / %s now, %.1f with the next connection, last %s; put off from %s", rate.Now, period, rate.Next, stamp(rate.Last), trim(most))
-	}
-	if r.State == rules.Measure || rate.Next < most {
-		r.set(ask, Pass)
-	} else {
-		r.set(ask, Defer)
-	}
-	return r
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-func trim(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
-
 // dnsbls asks the lists of each port as symbiosis-connect-check dnsbl does, but
 // waits for every one of them.
 func (e *examiner) dnsbls() Rule {

@@ -234,13 +234,13 @@ func TestRow(t *testing.T) {
 		if r, err := d.Get(t.Context(), k); err != nil || r.Known() || r.Key != k {
 			t.Errorf("unknown host: %+v %v", r, err)
 		}
-		if err := d.Exec(t.Context(), "insert into host values ('2001:db8:1:2::/64', 12, 100, 1, 2, 3, 4, 5, 6, 7, 8, 101, 9, 10, 'helo', 11, 12, 13, 14, 15, 16, 17);"+
+		if err := d.Exec(t.Context(), "insert into host values ('2001:db8:1:2::/64', 12, 100, 1, 2, 3, 4, 5, 6, 7, 8, 101, 9, 10, 'helo', 11, 12, 13, 14, 15, 16.5, 17);"+
 			"insert into guess values ('2001:db8:1:2::/64', 1, 2, 3, 4), ('192.0.2.8', 1, 2, 3, 4)"); err != nil {
 			return err
 		}
 		r, err := d.Get(t.Context(), k)
 		at := func(n int64) time.Time { return time.Unix(n, 0).UTC() }
-		if want := (Row{k, 12, at(100), at(101), at(1), at(2), at(3), at(4), at(5), at(6), at(9), 7, at(8), at(10), "helo", 11, at(12), at(13), 14, at(15), 16, at(17)}); r != want {
+		if want := (Row{k, 12, at(100), at(101), at(1), at(2), at(3), at(4), at(5), at(6), at(9), 7, at(8), at(10), "helo", 11, at(12), at(13), 14, at(15), 16.5, at(17)}); r != want {
 			t.Errorf("%+v, not %+v", r, want)
 		}
 		if err != nil {
@@ -261,7 +261,7 @@ func TestRow(t *testing.T) {
 		}
 		r, err = d.Get(t.Context(), k)
 		if want := (Row{Key: k, First: at(1), Last: at(2), Greeted: at(3), ListsPassed: at(4), Login: at(5), Delivered: at(6), DeliveredBefore: at(9),
-			Lost: 14, LostSince: at(15), Rate: 16, RateAt: at(17)}); r != want {
+			Lost: 14, LostSince: at(15), Rate: 16.5, RateAt: at(17)}); r != want {
 			t.Errorf("forgotten: %+v", r)
 		}
 		var guesses string

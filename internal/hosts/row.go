@@ -33,7 +33,7 @@ type Row struct {
 	Guesser         time.Time // when it last became a guesser
 	Lost            int64     // connections that it closed before the greeting, since LostSince
 	LostSince       time.Time
-	Rate            int64 // connections, as the rate rule counts them
+	Rate            float64 // connections, as the rate rule counts them
 	RateAt          time.Time
 }
 
