@@ -150,37 +150,44 @@ func rule(t *testing.T, r explain.Report, name string) explain.Rule {
 func (d *door) agree(t *testing.T, hosts ...string) {
 	t.Helper()
 	for _, host := range hosts {
-		r := d.explain(t, host)
-		hopeless := slices.ContainsFunc(r.Notes, func(s string) bool { return strings.Contains(s, "no list of known hosts helps") })
-		if r.LetIn() != (len(r.Commands) == 0) && !hopeless {
-			t.Errorf("%s: let in: %v; commands %q", host, r.LetIn(), r.Commands)
+		d.agreed(t, host)
+	}
+}
+
+// agreed does so for one host, and gives the report.
+func (d *door) agreed(t *testing.T, host string) explain.Report {
+	t.Helper()
+	r := d.explain(t, host)
+	hopeless := slices.ContainsFunc(r.Notes, func(s string) bool { return strings.Contains(s, "no list of known hosts helps") })
+	if r.LetIn() != (len(r.Commands) == 0) && !hopeless {
+		t.Errorf("%s: let in: %v; commands %q", host, r.LetIn(), r.Commands)
+	}
+	for i, port := range explain.Ports {
+		o := r.Outcomes[i]
+		mark := len(d.Log())
+		code := lab.Code(d.Greet(host, port))
+		// On 465 4.98 refuses in plain text before TLS, so no reply is seen.
+		if o.LetIn != (code == "220") {
+			t.Errorf("%s on port %d: explain says %q, the door %q", host, port, o.How, code)
 		}
-		for i, port := range explain.Ports {
-			o := r.Outcomes[i]
-			mark := len(d.Log())
-			code := lab.Code(d.Greet(host, port))
-			// On 465 4.98 refuses in plain text before TLS, so no reply is seen.
-			if o.LetIn != (code == "220") {
-				t.Errorf("%s on port %d: explain says %q, the door %q", host, port, o.How, code)
+		for name, words := range map[string]string{"history": "would deny: history", "dnsbl": "would deny: listed at",
+			"rate": "would defer: rate", "reverse": "would deny: no reverse name", "greeting": "would delay: first visit"} {
+			f := rule(t, r, name).Findings[i]
+			would := strings.HasPrefix(string(f.Verdict), "would") && f.Reached
+			if logged := strings.Contains(d.Log()[mark:], words); would != logged {
+				t.Errorf("%s on port %d: explain says %s: %q (reached: %v); log:\n%s", host, port, name, f.Verdict, f.Reached, d.Log()[mark:])
 			}
-			for name, words := range map[string]string{"history": "would deny: history", "dnsbl": "would deny: listed at",
-				"rate": "would defer: rate", "reverse": "would deny: no reverse name", "greeting": "would delay: first visit"} {
-				f := rule(t, r, name).Findings[i]
-				would := strings.HasPrefix(string(f.Verdict), "would") && f.Reached
-				if logged := strings.Contains(d.Log()[mark:], words); would != logged {
-					t.Errorf("%s on port %d: explain says %s: %q (reached: %v); log:\n%s", host, port, name, f.Verdict, f.Reached, d.Log()[mark:])
-				}
+		}
+		if !o.LetIn && port == 25 {
+			words := map[string]string{"history": "Blacklisted: Denied access", "dnsbl": "is blacklisted at",
+				"rate": "Sender deferred", "reverse": "no reverse name"}[o.Rule]
+			if words == "" {
+				t.Errorf("%s: explain says that %q refuses it", host, o.Rule)
 			}
-			if !o.LetIn && port == 25 {
-				words := map[string]string{"history": "Blacklisted: Denied access", "dnsbl": "is blacklisted at",
-					"rate": "Sender deferred", "reverse": "no reverse name"}[o.Rule]
-				if words == "" {
-					t.Errorf("%s: explain says that %q refuses it", host, o.Rule)
-				}
-				d.LogSince(t, mark, words) // Exim logs it after the reply
-			}
+			d.LogSince(t, mark, words) // Exim logs it after the reply
 		}
 	}
+	return r
 }
 
 // refused are the ports on which explain says the host is refused.
