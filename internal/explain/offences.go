@@ -1,9 +1,8 @@
 package explain
 
 import (
-	"strings"
+	"fmt"
 
-	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/internal/words"
@@ -21,31 +20,33 @@ func (e *examiner) offences() Rule {
 		return r
 	}
 	p := hosts.PolicyOf(e.macros)
-	if !within(e.row.OffencesSince, hosts.Day) {
-		r.set(ask, Pass)
-		r.tell("no offence within 24 hours; refused above %d", p.RecentOffences)
-		return r
+	limit := fmt.Sprint(p.RecentOffences)
+	if p.RecentOffences == hosts.NoLimit {
+		limit = "no number"
 	}
-	r.tell("%s since %s, the last %s: %s; refused above %d", words.Plural(e.row.Offences, "offence"), stamp(e.row.OffencesSince),
-		stamp(e.row.Offence), e.row.Kind(), p.RecentOffences)
-	if setting := strings.TrimSpace(e.value(rules.RecentOffences)); !wholeNumber(setting) {
+	recent := within(e.row.OffencesSince, hosts.Day) && e.row.Offences > 0
+	guesser := within(e.row.Guesser, hosts.Day)
+	if recent {
+		r.tell("%s since %s, the last %s: %s; refused above %s", words.Plural(e.row.Offences, "offence"), stamp(e.row.OffencesSince),
+			stamp(e.row.Offence), e.row.Kind(), limit)
+	} else {
+		r.tell("no offence within 24 hours; refused above %s", limit)
+	}
+	if guesser {
+		r.tell("it has guessed passwords, %s", stamp(e.row.Guesser))
+	}
+	switch {
+	case guesser, recent && e.row.Offences > p.RecentOffences:
+		r.set(ask, Deny)
+	case recent && p.RecentOffences == hosts.NoLimit:
 		r.set(ask, Skipped)
-		r.tell("%s is %q: not a whole number", rules.RecentOffences, setting)
-		return r
-	}
-	if e.row.Offences <= p.RecentOffences {
+		r.tell("%s is %q: not a whole number from 0 to 999999999", rules.RecentOffences, e.value(rules.RecentOffences))
+	default:
 		r.set(ask, Pass)
-		return r
 	}
-	r.set(ask, Deny)
-	if on := users(ask); any3(on) && e.row.Standing(p, clock.Now()).User {
+	if on := users(ask); (guesser || recent) && any3(on) && within(e.row.Login, month) {
 		r.set(on, Pass)
 		r.tell("passed over on the users' ports, because somebody has logged in from there, last %s", stamp(e.row.Login))
 	}
 	return r
-}
-
-// wholeNumber reports whether the snippets can compare with it.
-func wholeNumber(s string) bool {
-	return len(s) > 0 && len(s) <= 9 && strings.Trim(s, "0123456789") == ""
 }

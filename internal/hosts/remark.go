@@ -57,9 +57,9 @@ func (r Row) Remarks(p Policy, now time.Time) (all []Remark) {
 			"each day of delivery prolongs it; an offence ends it")
 	}
 	if s.Guesser {
-		change := "its logins are refused for 24 hours"
+		change := "it is refused for 24 hours"
 		if s.User {
-			change = "for 24 hours only names that have logged in from it before are heard"
+			change = "for 24 hours it is refused on 25, and on 465 and 587 only names are heard that have logged in from it before"
 		}
 		add("guesser", r.Guesser, r.Guesser.Add(Day), "too many different logins from it have failed", change)
 	}

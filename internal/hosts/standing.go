@@ -23,19 +23,27 @@ type Policy struct {
 // Defaults are the numbers as the package installs them.
 var Defaults = Policy{Threshold: 10, Refuses: true, RecentOffences: 3, Parole: 90 * 24 * time.Hour}
 
+// NoLimit is a number that nothing is above.
+const NoLimit = math.MaxInt64
+
 // PolicyOf takes the numbers from the macros in force, by name. One that is not
-// there, or that its rule cannot use, is as the package installs it.
+// there is as the package installs it. One that its rule cannot use refuses
+// nobody, and gives no parole.
 func PolicyOf(macros map[string]string) Policy {
 	p := Defaults
 	for macro, to := range map[string]*int64{rules.Threshold: &p.Threshold, rules.RecentOffences: &p.RecentOffences} {
-		if n, err := strconv.ParseUint(strings.TrimSpace(macros[macro]), 10, 31); err == nil {
-			*to = int64(n)
+		if v, ok := macros[macro]; ok {
+			*to = NoLimit
+			if n, err := strconv.ParseUint(v, 10, 64); err == nil && len(v) <= 9 {
+				*to = int64(n)
+			}
 		}
 	}
-	if v := strings.TrimSpace(macros[rules.Parole]); v == "0" {
+	if v, ok := macros[rules.Parole]; ok {
 		p.Parole = 0
-	} else if s := rules.Seconds(v); s > 0 && s < float64(math.MaxInt32) {
-		p.Parole = time.Duration(s) * time.Second
+		if f, _ := rules.FormOf(rules.AuthPeriod); f.Fits(v) { // the form of every period
+			p.Parole = time.Duration(min(rules.Seconds(v), math.MaxInt32)) * time.Second
+		}
 	}
 	state := func(macro string) string { return cmp.Or(strings.TrimSpace(macros[macro]), string(rules.Enforce)) }
 	p.Refuses = rules.Milder(state(rules.StateSuite), rules.StateHistory, state(rules.StateHistory)) == rules.Enforce

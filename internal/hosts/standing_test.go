@@ -85,8 +85,8 @@ func TestPolicyOf(t *testing.T) {
 		want   Policy
 	}{
 		{nil, Defaults},
-		{map[string]string{"SYMBIOSIS_INCIDENT_THRESHOLD": "30", "CONNECT_RECENT_OFFENCES": " 5 ", "CONNECT_PAROLE": "4w"}, Policy{30, true, 5, 28 * day}},
-		{map[string]string{"SYMBIOSIS_INCIDENT_THRESHOLD": "-1", "CONNECT_RECENT_OFFENCES": "", "CONNECT_PAROLE": "never"}, Defaults},
+		{map[string]string{"SYMBIOSIS_INCIDENT_THRESHOLD": "30", "CONNECT_RECENT_OFFENCES": "5", "CONNECT_PAROLE": "4w"}, Policy{30, true, 5, 28 * day}},
+		{map[string]string{"SYMBIOSIS_INCIDENT_THRESHOLD": "-1", "CONNECT_RECENT_OFFENCES": "", "CONNECT_PAROLE": "never"}, Policy{NoLimit, true, NoLimit, 0}},
 		{map[string]string{"CONNECT_PAROLE": "0", "CONNECT_STATE_SUITE": "learn"}, Policy{10, false, 3, 0}},
 		{map[string]string{"CONNECT_STATE_HISTORY": "off"}, Policy{10, false, 3, 90 * day}},
 	} {

@@ -30,6 +30,9 @@ func TestStanding(t *testing.T) {
 			{"four", "offence, offences, offences_since, offence_kind", "NOW-60, 4, NOW-3600, 'helo'", "25 465 587", "offender"},
 			{"four, a day ago", "offence, offences, offences_since, offence_kind", "NOW-60, 4, NOW-DAY-60, 'helo'", "", ""},
 			{"a user's four", "offence, offences, offences_since, offence_kind, login", "NOW-60, 4, NOW-3600, 'helo', NOW-DAY", "25", "user offender"},
+			{"a guesser", "guesser", "NOW-3600", "25 465 587", "guesser"},
+			{"a user's guesser", "guesser, login", "NOW-3600, NOW-DAY", "25", "user guesser"},
+			{"a guesser of yesterday", "guesser", "NOW-DAY-60", "", ""},
 			{"a user's history", "history, history_passed, login", "30, NOW-DAY, NOW-29*DAY", "25", "user offender"},
 		} {
 			host := fmt.Sprintf("5.6.7.%d", i+1)
