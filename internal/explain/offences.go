@@ -40,7 +40,7 @@ func (e *examiner) offences() Rule {
 		r.set(ask, Deny)
 	case recent && p.RecentOffences == hosts.NoLimit:
 		r.set(ask, Skipped)
-		r.tell("%s is %q: not a whole number from 0 to 999999999", rules.RecentOffences, e.value(rules.RecentOffences))
+		r.tell("%s", unfit(rules.RecentOffences, e.value(rules.RecentOffences)))
 	default:
 		r.set(ask, Pass)
 	}

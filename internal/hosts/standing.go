@@ -34,14 +34,14 @@ func PolicyOf(macros map[string]string) Policy {
 	for macro, to := range map[string]*int64{rules.Threshold: &p.Threshold, rules.RecentOffences: &p.RecentOffences} {
 		if v, ok := macros[macro]; ok {
 			*to = NoLimit
-			if n, err := strconv.ParseUint(v, 10, 64); err == nil && len(v) <= 9 {
-				*to = int64(n)
+			if f, _ := rules.FormOf(macro); f.Fits(v) {
+				*to, _ = strconv.ParseInt(v, 10, 64)
 			}
 		}
 	}
 	if v, ok := macros[rules.Parole]; ok {
 		p.Parole = 0
-		if f, _ := rules.FormOf(rules.AuthPeriod); f.Fits(v) { // the form of every period
+		if f, _ := rules.FormOf(rules.Parole); f.Fits(v) {
 			p.Parole = time.Duration(min(rules.Seconds(v), math.MaxInt32)) * time.Second
 		}
 	}
