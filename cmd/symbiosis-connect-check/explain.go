@@ -139,6 +139,20 @@ func reportText(r *explain.Report, coloured bool) string {
 		fmt.Fprintf(&b, "  port %-4d %s\n", o.Port, how)
 	}
 
+	for i, m := range r.Standing {
+		if i == 0 {
+			b.WriteByte('\n')
+		}
+		head := m.Standing
+		if !m.Since.IsZero() {
+			head += m.Since.Format(", since 2006-01-02 15:04")
+		}
+		if !m.Until.IsZero() {
+			head += m.Until.Format(", until 2006-01-02 15:04")
+		}
+		wrap(&b, head+": "+m.Because+"; "+m.Change, "  ", "    ")
+	}
+
 	fmt.Fprintf(&b, "\n%-*s", ruleColumn, "")
 	for _, p := range explain.Ports {
 		fmt.Fprintf(&b, " %-*d", verdictColumn, p)

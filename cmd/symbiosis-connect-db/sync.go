@@ -75,7 +75,7 @@ func syncHistory(c *cli.Context) error {
 		say("nothing to do: %s is made by %s-connect-setup apply", p.hosts, p.platform.Name)
 		return nil
 	}
-	r, err := history.Sync(c.Context, p.hosts, p.sources)
+	r, err := history.Sync(c.Context, p.hosts, p.sources, policy(c, p))
 	switch r.Hosts {
 	case hosts.Restored:
 		log(syslog.CronErr, p.hosts+" was lost or damaged; the nightly copy is in its place")
