@@ -81,9 +81,9 @@ func demo(t testing.TB) {
 		{who: "an old telephone, one password 30 times", from: "80.1.1.1", port: 587, want: "535"},
 		{who: "its colleague, the right password", from: "80.1.1.1", port: 587, want: "235"},
 		{who: "four bots' HELOs, then once more", from: "6.6.6.5", port: 25, want: "550"},
-		{who: "a sender over his rate (30th connection)", from: "81.1.1.1", port: 25, want: "220"},
+		{who: "a sender over his rate (30th visit)", from: "81.1.1.1", port: 25, want: "220"},
 		{who: "a forwarder, used for reflection", from: "82.1.1.1", port: 25, want: "220"},
-		{who: "on parole, 91 days after its last offence", from: "83.1.1.1", port: 25, want: "220"},
+		{who: "on parole, 91 days after its offence", from: "83.1.1.1", port: 25, want: "220"},
 		{who: "the same after one more offence", from: "83.1.1.1", port: 25, want: "550"},
 	}
 	r.Hosts("insert into host (net, first, last, greeted, lists_passed, delivered, delivered_before) select '81.1.1.1', n, n, n, n, n, n-86400 from (select strftime('%s','now') - 3600 n);" +
@@ -169,7 +169,7 @@ func play(t testing.TB, e *lab.Exim, w *row) {
 		command("EHLO ylmf-pc")
 	case strings.Contains(w.who, "frame"):
 		command("EHLO evil) [8.8.4.4]: 535 Incorrect authentication data")
-	case strings.Contains(w.who, "guess"):
+	case strings.Contains(w.who, "11th guess"):
 		c.Cmd("EHLO client.example")
 		c.StartTLS("client.example", "mail.example.org")
 		for i := 1; i <= 10; i++ {
@@ -180,36 +180,36 @@ func play(t testing.TB, e *lab.Exim, w *row) {
 		w.reply = c.AuthPlain("user@example.org", "guess 11")
 		w.wait = time.Since(begin)
 	case strings.Contains(w.who, "telephone"):
-		login(c, "the password of last year")
-		for range 28 {
-			if c.AuthPlain("user@example.org", "the password of last year") == "" {
+		for i := range 29 {
+			if i%8 == 0 { // Exim ends a connection on which too many fail
+				c.Quit()
 				c = e.Connect(w.from, w.port)
-				login(c, "the password of last year")
+				c.Cmd("EHLO client.example")
+				c.StartTLS("client.example", "mail.example.org")
 			}
+			c.AuthPlain("user@example.org", "the password of last year")
 		}
 		begin := time.Now()
 		w.reply = c.AuthPlain("user@example.org", "the password of last year")
 		w.wait = time.Since(begin)
 	case strings.Contains(w.who, "colleague"):
+		c.Cmd("EHLO client.example")
+		c.StartTLS("client.example", "mail.example.org")
 		begin := time.Now()
-		w.reply = login(c, "correct horse")
+		w.reply = c.AuthPlain("user@example.org", "correct horse")
 		w.wait = time.Since(begin)
 	case lab.Code(c.Greeting) == "220":
 		c.Cmd("EHLO client.example") // a host that has come this far is remembered
 	}
 	c.Quit()
+	if w.want == "235" {
+		return // what is in the log is about others behind the same address
+	}
 	l := e.Log()[mark:]
 	if w.want != "220" {
 		l = e.LogSince(t, mark, w.from+"]")
 	}
 	w.why = reason(l)
-}
-
-// login says EHLO, begins TLS, and tries to log in.
-func login(c *lab.Client, password string) string {
-	c.Cmd("EHLO client.example")
-	c.StartTLS("client.example", "mail.example.org")
-	return c.AuthPlain("user@example.org", password)
 }
 
 // mail connects, says MAIL or so, and leaves.
@@ -253,7 +253,7 @@ func print(t testing.TB, rows []*row) {
 			t.Errorf("%s (%s on port %d): %q; want %s", w.who, w.from, w.port, w.reply, w.want)
 		}
 		why := w.why
-		if why == "" && code == "220" {
+		if why == "" && (code == "220" || code == "235") {
 			why = "-"
 		}
 		fmt.Printf("%-39s %-17s %4d  %-5s %5d ms  %s%s\n", w.who, w.from, w.port, code, w.wait.Milliseconds(), why, verdict)
