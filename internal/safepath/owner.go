@@ -1,6 +1,7 @@
 package safepath
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -70,6 +71,9 @@ func (d *Dir) SetTime(name string, t time.Time) error {
 	st, err := d.Lstat(name)
 	if err != nil {
 		return err
+	}
+	if st.Mode().Type() == fs.ModeSymlink {
+		return &LinkError{d.Path(name), cmp.Or(d.folder, d.path)}
 	}
 	if !st.Mode().IsRegular() {
 		return &fs.PathError{Op: "utimensat", Path: d.Path(name), Err: ErrNotRegular}
