@@ -75,12 +75,14 @@ func retain(c *cli.Context) error {
 		syslog.Send(syslog.Socket, pr, "retain: "+words.Printable(text))
 	}
 	// Told once an hour: cron asks every five minutes, and would mail as often.
+	// What only learns sends no mail at all.
+	state := ""
 	failed := func(err error) error {
 		hourly := clock.Now().Minute() < 5
 		if hourly && !errors.Is(err, context.Canceled) {
 			log(syslog.CronErr, strings.ReplaceAll(err.Error(), "\n", "; "))
 		}
-		if hourly || loud {
+		if hourly && state != "learn" || loud {
 			return err
 		}
 		return cli.Exit("", 1)
@@ -96,7 +98,7 @@ func retain(c *cli.Context) error {
 	if err != nil {
 		return failed(err)
 	}
-	if r.state == "off" {
+	if state = r.state; state == "off" {
 		say("nothing to do: CONNECT_ACL_RETAIN is off in %s", p.platform.DefaultsFile)
 		return nil
 	}
@@ -117,7 +119,7 @@ func retain(c *cli.Context) error {
 	}
 	tell(p.platform, result.Changes, say, func(text string) { log(syslog.CronInfo, text) })
 	switch {
-	case errors.Is(err, blocks.ErrRunning) || errors.Is(err, blocks.ErrNoPrograms):
+	case errors.Is(err, blocks.ErrRunning), errors.Is(err, blocks.ErrNoPrograms), errors.Is(err, blocks.ErrNotInForce):
 		say("nothing done: %v", err)
 		return nil
 	case err != nil:

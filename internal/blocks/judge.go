@@ -29,6 +29,9 @@ type finding struct {
 // mourning is for how long nobody knows who is a user after hosts.db was lost.
 const mourning = 7 * 24 * time.Hour
 
+// ErrNotInForce says that Exim has no rules of ours.
+var ErrNotInForce = errors.New("the rules are not in force, and without them nobody knows who is a user")
+
 // judge finds out for whose sake a block is not renewed. When that cannot be
 // known it gives an error, and then none is.
 func judge(ctx context.Context, p platform.Platform, due firewall.Entries, now time.Time) ([]finding, error) {
@@ -137,7 +140,7 @@ func (l knownList) overlap(net netip.Prefix) string {
 }
 
 // knownLists are those by which 20-accept-known lets a host past all rules.
-var knownLists = []string{"whitelisted_hosts_by_ip", "whitelist_connection_check", "relay_from_hosts", "private_addresses"}
+const knownLists = "+whitelisted_hosts_by_ip : +whitelist_connection_check : +relay_from_hosts : +private_addresses"
 
 // Exim takes its questions at the command line, which has a limit.
 const (
@@ -157,7 +160,7 @@ func askExim(ctx context.Context, p platform.Platform, due firewall.Entries, ask
 		return err
 	}
 	if _, active := macros[rules.Marker]; !active {
-		return fmt.Errorf("the rules are not in force (%s-connect-setup apply), and without them nobody knows who is a user", p.Name)
+		return ErrNotInForce
 	}
 	user, err := x.User(ctx, x.Config())
 	if err != nil {
@@ -166,11 +169,7 @@ func askExim(ctx context.Context, p platform.Platform, due firewall.Entries, ask
 	for part := range slices.Chunk(ask, questions) {
 		args := []string{"-be"}
 		for _, i := range part {
-			q := "no"
-			for _, l := range knownLists {
-				q = "${if match_ip{" + due[i].Net.Addr().String() + "}{+" + l + "}{" + l + "}{" + q + "}}"
-			}
-			args = append(args, q)
+			args = append(args, "${if match_ip{"+due[i].Net.Addr().String()+"}{"+knownLists+"}{yes}{no}}")
 		}
 		out, errs, err := x.RunAs(ctx, user, askLimit, "/usr/sbin/exim4", args...)
 		lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
@@ -181,10 +180,12 @@ func askExim(ctx context.Context, p platform.Platform, due firewall.Entries, ask
 			return fmt.Errorf("asking Exim who is a known host: %w: %s", err, strings.Join(strings.Fields(errs), " "))
 		}
 		for n, i := range part {
-			if list := lines[n]; slices.Contains(knownLists, list) {
-				found[i].spare = "it is in Exim's list " + list
-			} else if list != "no" {
-				return fmt.Errorf("asking Exim whether %s is a known host: %s", due[i].Net.Addr(), list)
+			switch lines[n] {
+			case "no":
+			case "yes":
+				found[i].spare = "it is in one of Exim's lists of known hosts: " + knownLists
+			default:
+				return fmt.Errorf("asking Exim whether %s is a known host: %s", due[i].Net.Addr(), lines[n])
 			}
 		}
 	}

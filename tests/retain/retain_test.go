@@ -181,10 +181,12 @@ func (s *server) knock(from ...string) {
 // syn begins a connection and gives it up at once.
 func syn(from netip.Addr, port int) error {
 	family, level, freebind := unix.AF_INET, unix.SOL_IP, unix.IP_FREEBIND
-	var local, remote unix.Sockaddr = &unix.SockaddrInet4{Addr: from.As4()}, &unix.SockaddrInet4{Port: port, Addr: netip.MustParseAddr(lab.ServerV4).As4()}
+	var local, remote unix.Sockaddr
 	if from.Is6() {
 		family, level, freebind = unix.AF_INET6, unix.SOL_IPV6, unix.IPV6_FREEBIND
 		local, remote = &unix.SockaddrInet6{Addr: from.As16()}, &unix.SockaddrInet6{Port: port, Addr: netip.MustParseAddr(lab.ServerV6).As16()}
+	} else {
+		local, remote = &unix.SockaddrInet4{Addr: from.As4()}, &unix.SockaddrInet4{Port: port, Addr: netip.MustParseAddr(lab.ServerV4).As4()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
