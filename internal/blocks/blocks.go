@@ -130,6 +130,12 @@ func (b Book) Of(e firewall.Entry) Block {
 // take makes the book what the entries and the counters say now.
 func (b Book) take(entries firewall.Entries, counts Counts, now time.Time) {
 	there := map[string]bool{}
+	// All rules are filled in at once, so one counter that has fallen is enough to
+	// know that all have begun anew.
+	anew := slices.ContainsFunc(entries, func(e firewall.Entry) bool {
+		block := b[filepath.Base(e.File)]
+		return block != nil && counts[e.Net] < block.Packets
+	})
 	for _, e := range entries {
 		if !automatic(e) {
 			continue
@@ -148,9 +154,9 @@ func (b Book) take(entries firewall.Entries, counts Counts, now time.Time) {
 		}
 		block.file = modified
 		packets := counts[e.Net]
-		grown := packets - block.Packets
-		if grown < 0 {
-			grown = packets // the chain was filled anew
+		grown := packets
+		if !anew {
+			grown -= block.Packets
 		}
 		block.Packets = packets
 		if grown > 0 {

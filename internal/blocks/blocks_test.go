@@ -85,6 +85,14 @@ func TestAttempts(t *testing.T) {
 			t.Errorf("at a counter of %d: %+v, want %d attempts", step.counter, block, step.attempts)
 		}
 	}
+	// Another's counter has fallen, so this one's packet is not the one that was seen.
+	other := netip.MustParsePrefix("192.0.2.2/32")
+	entries = append(entries, entry("192.0.2.2/32", day0))
+	b.take(entries, Counts{net: 1, other: 5}, now)
+	now = now.Add(5 * time.Minute)
+	if b.take(entries, Counts{net: 1, other: 4}, now); b["192.0.2.1.auto"].Attempts != 9 || b["192.0.2.2.auto"].Attempts != 9 {
+		t.Errorf("filled anew, with as many packets as before: %+v, %+v", b["192.0.2.1.auto"], b["192.0.2.2.auto"])
+	}
 	if b.take(nil, nil, now); len(b) != 0 {
 		t.Errorf("without its file there is still %v", b)
 	}
