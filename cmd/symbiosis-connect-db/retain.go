@@ -126,7 +126,7 @@ func retain(c *cli.Context) error {
 		return failed(err)
 	}
 	say("%s of %s renewed", words.Plural(result.Renewed, "block"), words.Plural(result.Blocks, "automatic block"))
-	if r.policy.Renew && r.policy.Count {
+	if r.policy.Renew && r.policy.Count && exists(p.database) {
 		if err := countKnocks(c, p, result, now); err != nil {
 			return failed(err)
 		}

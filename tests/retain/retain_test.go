@@ -314,7 +314,8 @@ func TestRetain(t *testing.T) {
 				"show " + callee:   `not retained: this server calls it`,
 				"show " + both:     `not retained: an administrator's file`,
 			})
-			out := s.inside("symbiosis-connect-check", "--now", s.now.Format(time.RFC3339), "explain", knocker4)
+			b, _ := s.command(nil, "symbiosis-connect-check", "--now", s.now.Format(time.RFC3339), "explain", knocker4).CombinedOutput()
+			out := string(b)
 			if flat := strings.Join(strings.Fields(out), " "); !strings.Contains(flat, "13 attempts, last "+stamp(s.now)+", retained until") ||
 				!strings.Contains(out, "symbiosis-connect-db release "+knocker4) {
 				t.Errorf("explain:\n%s", out)
@@ -355,8 +356,8 @@ func (s *server) tells(want map[string]string) {
 	}
 }
 
-// The other variant of iptables; learn; a run that is killed; release; nobody
-// who can be asked.
+// The other variant of iptables; learn; a run that is killed; release; nobody who
+// can be asked; attempts that count; nftfw.
 func TestLegacy(t *testing.T) {
 	s := newServer(t, "legacy")
 	begin := s.now
@@ -458,6 +459,26 @@ func TestLegacy(t *testing.T) {
 	s.hosts("insert into host (net, history, history_last) values (?, 30, ?)", quiet, s.now.Unix())
 	if out := s.db("release", "--history", quiet); !strings.Contains(out, "hosts.db has forgotten") || s.blocked(auto(quiet)) {
 		t.Errorf("release --history:\n%s", out)
+	}
+
+	// An attempt is an offence where the administrator has asked for that: the
+	// block goes on, and the count grows.
+	s.Append("etc/default/symbiosis-connect-acl", "CONNECT_ACL_RETAIN_DAYS=3\nCONNECT_ACL_RETAIN_COUNT=yes\n")
+	counts, err := sql.Open("sqlite3", s.Path("var/lib/symbiosis/firewall-blacklist-count.db"))
+	must(t, err)
+	defer counts.Close()
+	_, err = counts.Exec("CREATE TABLE blacklist (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL)")
+	must(t, err)
+	for range 5 {
+		s.refill()
+		s.knock(knocker6)
+		s.now = s.now.Add(day)
+		s.db("retain")
+	}
+	var sum int
+	must(t, counts.QueryRow("SELECT SUM(count) FROM blacklist WHERE ip = '2a01:7e00::/64'").Scan(&sum))
+	if got, want := s.until(auto(knocker6)), s.now.Add(2*day); !got.Equal(want) || sum != 5 {
+		t.Errorf("after five days of attempts that count, the count is %d, and the block lasts until %v, want %v", sum, got, want)
 	}
 
 	// Where nftfw is the firewall it does all that by itself.
