@@ -23,6 +23,9 @@ type column struct {
 	width  int
 }
 
+// mayBeEmpty are the columns that are not shown when no host has anything there.
+var mayBeEmpty = []string{"STANDING", "ATTEMPTS", "BLOCKED SINCE"}
+
 // writeTable fits the table into that many columns; 0 means as wide as it gets.
 func writeTable(w io.Writer, records []record, withLists bool, columns int, coloured bool) {
 	cols := []*column{
@@ -48,7 +51,7 @@ func writeTable(w io.Writer, records []record, withLists bool, columns int, colo
 		}
 	}
 	cols = slices.DeleteFunc(cols, func(c *column) bool {
-		return c.title == "STANDING" && !slices.ContainsFunc(c.values, func(v string) bool { return v != "" })
+		return slices.Contains(mayBeEmpty, c.title) && !slices.ContainsFunc(c.values, func(v string) bool { return v != "" })
 	})
 	cols = fit(cols, columns)
 	line := func(cell func(*column) string, denied bool) {
