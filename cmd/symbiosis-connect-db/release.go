@@ -7,8 +7,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/blocks"
+	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/words"
 )
 
@@ -35,11 +35,6 @@ func release(c *cli.Context) error {
 	p, _, err := where(c)
 	if err != nil && !errors.Is(err, errNoDatabase) {
 		return err
-	}
-	for _, s := range p.sources {
-		if schema, err := blacklist.DetectSchema(c.Context, s); err == nil && schema == blacklist.SchemaNFTFW {
-			return fmt.Errorf("nftfw blocks here, and knows its blocks itself: nftfwedit -d %s", keys[0])
-		}
 	}
 	removed, manual, err := blocks.Release(p.platform, keys)
 	for _, file := range removed {
@@ -76,6 +71,9 @@ func release(c *cli.Context) error {
 			fmt.Printf("left alone, because an administrator wrote it: blacklist.d/%s\n", words.Printable(filepath.Base(file)))
 		}
 		return cli.Exit("still blocked: remove the file yourself", 1)
+	}
+	if len(removed) == 0 && nftfw(c.Context, p) != "" {
+		return remedy.Add(errors.New("no file in the platform's blacklist.d blocks it; nftfw has blocks of its own"), "run: nftfwedit -d %s", keys[0])
 	}
 	if len(removed) == 0 {
 		fmt.Println("nothing to release: no file in blacklist.d blocks it")

@@ -106,11 +106,9 @@ func retain(c *cli.Context) error {
 		say("nothing to do: without %s nobody knows who is a user; %s-connect-setup apply makes it", p.hosts, p.platform.Name)
 		return nil
 	}
-	for _, s := range p.sources {
-		if schema, err := blacklist.DetectSchema(c.Context, s); err == nil && schema == blacklist.SchemaNFTFW {
-			say("nothing to do: nftfw (%s) renews its blocks by itself", s)
-			return nil
-		}
+	if file := nftfw(c.Context, p); file != "" {
+		say("nothing to do: nftfw (%s) renews its blocks by itself", file)
+		return nil
 	}
 	now := clock.Now()
 	result, err := blocks.Retain(c.Context, p.platform, r.policy, now)
@@ -132,6 +130,16 @@ func retain(c *cli.Context) error {
 		}
 	}
 	return nil
+}
+
+// nftfw gives the database of nftfw, "" where that is not the firewall.
+func nftfw(ctx context.Context, p place) string {
+	for _, s := range p.sources {
+		if schema, err := blacklist.DetectSchema(ctx, s); err == nil && schema == blacklist.SchemaNFTFW {
+			return s
+		}
+	}
+	return ""
 }
 
 // mostTold is about how many blocks one run tells syslog.
