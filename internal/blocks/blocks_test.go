@@ -111,9 +111,11 @@ func TestOffence(t *testing.T) {
 	if !b[name].Offence.Equal(day0) {
 		t.Errorf("our own time is taken for an offence: %+v", b[name])
 	}
-	b.take(file(day0), nil, renewed.Add(time.Minute))
-	if !b[name].Offence.Equal(day0) || len(b.due(file(day0))) != 1 {
-		t.Errorf("after a run that was killed: %+v, due %v", b[name], b.due(file(day0)))
+	again := renewed.Add(time.Hour)
+	b[name].Time, b[name].Last = again, again
+	b.take(file(renewed), nil, again.Add(time.Minute))
+	if !b[name].Offence.Equal(day0) || len(b.due(file(renewed))) != 1 {
+		t.Errorf("after a run that was killed: %+v, due %v", b[name], b.due(file(renewed)))
 	}
 	scan := renewed.Add(5*time.Hour + time.Millisecond)
 	b.take(file(scan), nil, scan.Add(time.Minute))
