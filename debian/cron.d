@@ -1,4 +1,4 @@
-# The minute lies between those of the firewall's own jobs (5, 20, 35, 50 and
+# The minutes lie between those of the firewall's own jobs (5, 20, 35, 50 and
 # 10, 25, 40, 55). Settings: /etc/default/symbiosis-connect-acl
 SHELL=/bin/sh
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -7,5 +7,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 # has changed, this reads 100 bytes. It stays for the minute with hosts.db open:
 # that spares Exim's connections the work of the last one to close it.
 * * * * *   root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db sync --stay
+# Renew the firewall's blocks of hosts that go on trying, or say which it would.
+3-58/5 * * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db retain
 # Each night: delete old rows from both databases, check both, copy hosts.db.
 43 4 * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db maintain

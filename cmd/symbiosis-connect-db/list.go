@@ -32,9 +32,10 @@ check: yes or no; learn or off where it is but the check is in that state;
 sender or parole where that saves it. A user's host is denied on port 25 only.
 STANDING is what the host has earned: user, sender, guesser, offender, parole;
 show says more. FIREWALL says whether the host is in blacklist.d now: by the
-administrator or by the scan (auto), and for which ports. REPORTS are the scans
-that met the host. With --standing, hosts are listed too that the firewall has
-never counted, with their last visit.`,
+administrator or by the scan (auto), and for which ports. BLOCKED SINCE says
+since when, and ATTEMPTS how many packets the block has dropped. REPORTS are the
+scans that met the host. With --standing, hosts are listed too that the firewall
+has never counted, with their last visit.`,
 		Flags: append([]cli.Flag{
 			&cli.Int64Flag{Name: "min-count", Usage: "only hosts with at least this `COUNT`"},
 			&cli.StringFlag{Name: "since", Usage: "only hosts seen last at or after `TIME`: 2026-03-15, 2026-03-15T12:00:00Z, or 7d, 24h ago"},
@@ -118,6 +119,10 @@ func list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	book, err := readBook(p)
+	if err != nil {
+		return err
+	}
 	if c.Bool("blocked") {
 		f.Keep = func(h blacklist.Host) bool { return len(entries.Lookup(h.Key)) > 0 }
 	}
@@ -143,7 +148,7 @@ func list(c *cli.Context) error {
 	}
 	records := make([]record, len(all))
 	for i, h := range all {
-		records[i] = newRecord(h, entries, j, known[h.Key].Standing(j.Policy, j.now))
+		records[i] = newRecord(h, entries, book, j, known[h.Key].Standing(j.Policy, j.now))
 	}
 	withLists := c.Bool("dnsbl")
 	if withLists {
@@ -218,14 +223,14 @@ func only(counted []blacklist.Host, rows map[address.Key]hosts.Row) []blacklist.
 
 func writeCSV(w io.Writer, records []record, withLists bool) error {
 	c := csv.NewWriter(w)
-	head := []string{"address", "count", "reports", "first", "last", "firewall", "denied", "standing"}
+	head := []string{"address", "count", "reports", "first", "last", "firewall", "denied", "standing", "attempts", "blocked_since"}
 	if withLists {
 		head = append(head, "dnsbl")
 	}
 	c.Write(head)
 	for _, r := range records {
 		row := []string{cell(r.Address), strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, r.Last,
-			cell(r.firewallText()), r.denied, r.standingText()}
+			cell(r.firewallText()), r.denied, r.standingText(), strconv.FormatInt(r.Attempts, 10), r.Since}
 		if withLists {
 			row = append(row, cell(r.DNSBL.text()))
 		}

@@ -81,16 +81,16 @@ func name() string { return command.Name(own) }
 
 func app() *cli.App {
 	a := command.New(own, "maintain and inspect what is known of hosts",
-		syncCommand(), maintainCommand(), pruneCommand(), checkCommand(),
+		syncCommand(), retainCommand(), maintainCommand(), pruneCommand(), checkCommand(),
 		listCommand(), showCommand(), statsCommand(),
-		deleteCommand(), restoreCommand(), addCommand(), exportCommand(), importCommand())
+		releaseCommand(), deleteCommand(), restoreCommand(), addCommand(), exportCommand(), importCommand())
 	a.Description = "The firewall's database has one row for each time that its scan met a host in the logs. hosts.db has one\n" +
 		"row for each host, with the sum of those counts, and what Exim remembers of it; the connect checks ask\n" +
 		"it. Exit status: 0 done, also when another run is in progress; 1 it failed; 2 wrong command line;\n" +
 		"3 the firewall's database is damaged, and it was not changed."
 	for _, c := range a.Commands {
 		c.Flags = append(c.Flags, &cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})
-		if c.Name == "sync" {
+		if c.Name == "sync" || c.Name == "retain" {
 			continue // hosts.db has the history of all the firewalls' databases
 		}
 		c.Flags = append(c.Flags,

@@ -6,6 +6,7 @@ import (
 
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/blocks"
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
 )
@@ -18,6 +19,8 @@ type record struct {
 	First    string   `json:"first"` // a day
 	Last     string   `json:"last"`
 	Firewall []block  `json:"firewall"`
+	Attempts int64    `json:"attempts"`                // that automatic blocks have dropped
+	Since    string   `json:"blocked_since,omitempty"` // first of those that are there
 	Over     bool     `json:"over_threshold"`
 	Denied   bool     `json:"denied"`
 	Standing []string `json:"standing"` // the words of hosts.Standings
@@ -34,9 +37,11 @@ type block struct {
 	Net       string   `json:"net"`
 	Automatic bool     `json:"automatic"`
 	Ports     []string `json:"ports"` // null means all
+
+	known blocks.Block
 }
 
-func newRecord(h blacklist.Host, entries firewall.Entries, j judge, s hosts.Standing) record {
+func newRecord(h blacklist.Host, entries firewall.Entries, book blocks.Book, j judge, s hosts.Standing) record {
 	denied := j.denies(h.Count, s)
 	r := record{Address: h.IP, Count: h.Count, Reports: h.Reports, First: h.First.Format(time.DateOnly),
 		Last: h.Last.Format(time.RFC3339), Firewall: []block{}, Over: denied != "no", Denied: denied == "yes", denied: denied, key: h.Key, Standing: s.Words()}
@@ -45,7 +50,12 @@ func newRecord(h blacklist.Host, entries firewall.Entries, j judge, s hosts.Stan
 		if e.Net.IsSingleIP() {
 			net = e.Net.Addr().String()
 		}
-		r.Firewall = append(r.Firewall, block{Net: net, Automatic: e.Automatic, Ports: e.Ports})
+		b := block{Net: net, Automatic: e.Automatic, Ports: e.Ports, known: book.Of(e)}
+		r.Firewall = append(r.Firewall, b)
+		r.Attempts += b.known.Attempts
+		if since := b.known.Since.Format(time.RFC3339); r.Since == "" || since < r.Since {
+			r.Since = since
+		}
 	}
 	return r
 }

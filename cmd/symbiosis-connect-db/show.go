@@ -19,6 +19,7 @@ import (
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/blocks"
 	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
@@ -65,6 +66,10 @@ func show(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	book, err := readBook(p)
+	if err != nil {
+		return err
+	}
 	columns, ok := command.Terminal(os.Stdout)
 	if !ok {
 		columns = 80
@@ -77,7 +82,7 @@ func show(c *cli.Context) error {
 	}
 	w := bufio.NewWriter(os.Stdout)
 	for i, k := range keys {
-		v := view{key: k, black: entries, white: white, listed: found[i], judge: j, columns: columns}
+		v := view{key: k, black: entries, white: white, book: book, listed: found[i], judge: j, columns: columns}
 		v.host = blacklist.Host{IP: k.String(), Key: k}
 		if counted {
 			if err := v.read(c.Context, p.database, schema); err != nil {
@@ -104,6 +109,7 @@ type view struct {
 	days         map[string]int64 // counts by day; nil where the database keeps only a sum
 	lastDay      int64            // count of the last 24 hours
 	black, white firewall.Entries
+	book         blocks.Book
 	listed       *listed // nil when the lists were not asked
 	judge        judge
 	columns      int
@@ -179,12 +185,17 @@ func (v *view) write(w io.Writer) {
 	default:
 		field("connect", "not denied for its history: %d is not above the threshold of %d", count, v.judge.Threshold)
 	}
-	if text := newRecord(h, v.black, v.judge, standing).firewallText(); text != "" {
-		field("firewall", "blocked: %s", text)
+	if r := newRecord(h, v.black, v.book, v.judge, standing); len(r.Firewall) > 0 {
+		field("firewall", "blocked: %s", r.firewallText())
+		for _, b := range r.Firewall {
+			if b.Automatic {
+				field("", "blocked %s, in UTC", b.known)
+			}
+		}
 	} else {
 		field("firewall", "not blocked")
 	}
-	if text := newRecord(h, v.white, v.judge, standing).firewallText(); text != "" {
+	if text := newRecord(h, v.white, nil, v.judge, standing).firewallText(); text != "" {
 		field("", "in whitelist.d: %s", text)
 	}
 	if l := v.listed; l != nil {
@@ -255,6 +266,15 @@ func (v *view) writeRow(field func(name, format string, args ...any)) {
 	if !r.Offence.IsZero() {
 		field("offence", "last %s: %s", at(r.Offence), r.Kind())
 	}
+}
+
+// readBook gives what retain has written down about the firewall's blocks.
+func readBook(p place) (blocks.Book, error) {
+	book, err := blocks.Open(blocks.Path(p.platform))
+	if errors.Is(err, blocks.ErrDamaged) { // retain begins it anew, and says so
+		return nil, nil
+	}
+	return book, err
 }
 
 // rowOf gives the row of hosts.db, nil where there is none.

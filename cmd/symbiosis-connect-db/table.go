@@ -23,22 +23,26 @@ type column struct {
 	width  int
 }
 
+// mayBeEmpty are the columns that are not shown when no host has anything there.
+var mayBeEmpty = []string{"STANDING", "ATTEMPTS", "BLOCKED SINCE"}
+
 // writeTable fits the table into that many columns; 0 means as wide as it gets.
 func writeTable(w io.Writer, records []record, withLists bool, columns int, coloured bool) {
 	cols := []*column{
 		{title: "ADDRESS"}, {title: "COUNT", right: true}, {title: "REPORTS", right: true, drop: 2},
-		{title: "FIRST", drop: 1}, {title: "LAST", drop: 4}, {title: "DENIED", drop: 5}, {title: "STANDING", drop: 6}, {title: "FIREWALL", drop: 3},
+		{title: "FIRST", drop: 1}, {title: "LAST", drop: 6}, {title: "DENIED", drop: 7}, {title: "STANDING", drop: 8},
+		{title: "ATTEMPTS", right: true, drop: 3}, {title: "BLOCKED SINCE", drop: 4}, {title: "FIREWALL", drop: 5},
 	}
 	if withLists {
-		cols = append(cols, &column{title: "DNSBL", drop: 7})
+		cols = append(cols, &column{title: "DNSBL", drop: 9})
 	}
 	for _, r := range records {
-		last := strings.Replace(strings.TrimSuffix(r.Last, ":00Z"), "T", " ", 1)
-		if t, err := time.Parse(time.RFC3339, r.Last); err == nil {
-			last = t.Format("2006-01-02 15:04")
+		attempts := ""
+		if r.Since != "" {
+			attempts = strconv.FormatInt(r.Attempts, 10)
 		}
-		values := []string{r.Address, strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, last,
-			r.denied, r.standingText(), r.firewallText()}
+		values := []string{r.Address, strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, minute(r.Last),
+			r.denied, r.standingText(), attempts, minute(r.Since), r.firewallText()}
 		if withLists {
 			values = append(values, r.DNSBL.text())
 		}
@@ -47,7 +51,7 @@ func writeTable(w io.Writer, records []record, withLists bool, columns int, colo
 		}
 	}
 	cols = slices.DeleteFunc(cols, func(c *column) bool {
-		return c.title == "STANDING" && !slices.ContainsFunc(c.values, func(v string) bool { return v != "" })
+		return slices.Contains(mayBeEmpty, c.title) && !slices.ContainsFunc(c.values, func(v string) bool { return v != "" })
 	})
 	cols = fit(cols, columns)
 	line := func(cell func(*column) string, denied bool) {
@@ -71,6 +75,14 @@ func writeTable(w io.Writer, records []record, withLists bool, columns int, colo
 	for i, r := range records {
 		line(func(c *column) string { return clip(c.values[i], c.width) }, r.Denied)
 	}
+}
+
+// minute shortens a time of a record to the minute.
+func minute(s string) string {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t.Format("2006-01-02 15:04")
+	}
+	return strings.Replace(strings.TrimSuffix(s, ":00Z"), "T", " ", 1)
 }
 
 func clip(s string, width int) string {

@@ -279,7 +279,7 @@ func TestListFitsTheTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	const red = "\x1b[31m"
-	for _, columns := range []int{40, 60, 80, 120} {
+	for _, columns := range []int{40, 60, 100, 140} {
 		shown, code := onTerminal(t, columns, s.command("list")).wait()
 		if code != 0 || strings.Count(shown, "\n") != 4 {
 			t.Errorf("exit status %d\n%s", code, shown)
@@ -293,7 +293,7 @@ func TestListFitsTheTerminal(t *testing.T) {
 				t.Errorf("who is denied is red, and nobody else: %q", line)
 			}
 		}
-		if all := strings.Contains(shown, "25,465,587,993,995,2525"); all != (columns == 120) {
+		if all := strings.Contains(shown, "25,465,587,993,995,2525"); all != (columns == 140) {
 			t.Errorf("%d columns:\n%s", columns, shown)
 		}
 	}

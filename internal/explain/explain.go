@@ -16,12 +16,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/blocks"
 	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/firewall"
@@ -258,6 +260,10 @@ func (e *examiner) firewall() Rule {
 		r.tell("%v", err)
 		return r
 	}
+	book, err := blocks.Open(blocks.Path(e.Platform))
+	if err != nil && !errors.Is(err, blocks.ErrDamaged) {
+		r.tell("%v", err)
+	}
 	for _, x := range entries {
 		if !x.Net.Contains(e.host) {
 			continue
@@ -273,14 +279,14 @@ func (e *examiner) firewall() Rule {
 				r.Findings[i].Verdict = Deny
 			}
 		}
-		by, ports := "by hand", "all ports"
+		by, ports := "by hand, "+stamp(x.Modified), "all ports"
 		if x.Automatic {
-			by = "by the scan, which takes it out two days later"
+			by = "by the scan, " + book.Of(x).String()
 		}
 		if x.Ports != nil {
 			ports = "ports " + strings.Join(x.Ports, ",")
 		}
-		r.tell("%s, %s, %s, %s", file, ports, stamp(x.Modified), by)
+		r.tell("%s, %s, %s", file, ports, by)
 	}
 	return r
 }
@@ -355,13 +361,18 @@ func (e *examiner) decide() {
 	if len(refusedBy) == 0 {
 		return
 	}
-	wall := e.report.Rules[0]
-	for _, x := range wall.Firewall {
-		if refusedBy["firewall"] {
-			e.report.Commands = append(e.report.Commands, "rm '"+x.File+"'")
+	byHand := false
+	for _, x := range e.report.Rules[0].Firewall {
+		command := "rm '" + x.File + "'"
+		if x.Automatic {
+			command = e.Name + "-connect-db release " + e.host.String()
+		}
+		if refusedBy["firewall"] && !slices.Contains(e.report.Commands, command) {
+			e.report.Commands = append(e.report.Commands, command)
+			byHand = byHand || !x.Automatic
 		}
 	}
-	if refusedBy["firewall"] {
+	if byHand {
 		e.note("the firewall follows a change of blacklist.d at its next reload, within the hour")
 	}
 	if refusedBy["known"] {

@@ -46,6 +46,14 @@ F=x#y
 	if _, err := f.Int("A", 7, 3, 9); err == nil || !strings.Contains(err.Error(), "f:7: A=2") {
 		t.Errorf("Int out of range: %v; want the file and the line", err)
 	}
+	for name, want := range map[string]string{"A": "2", "Z": "3"} {
+		if w, err := f.Word(name, "3", "1", "2", "3"); w != want || err != nil {
+			t.Errorf("Word(%s) = %q, %v", name, w, err)
+		}
+	}
+	if _, err := f.Word("E", "1", "1", "2", "3"); err == nil || err.Error() != "f:6: E=yes: write 1, 2 or 3" {
+		t.Errorf("a word that is none of them: %v", err)
+	}
 	if _, err := f.Bool("B", true); err == nil || !strings.Contains(err.Error(), "f:3: B=two words") {
 		t.Errorf("Bool of words: %v; want the file and the line", err)
 	}

@@ -412,7 +412,7 @@ func TestBrokenParts(t *testing.T) {
 		file := "/etc/symbiosis/firewall/blacklist.d/" + walled + ".auto"
 		d.Root.Write(file, "25\n587\n", 0o644)
 		r := d.explain(t, walled)
-		if refused(r) != "25 587" || len(r.Commands) != 1 || r.Commands[0] != "rm '"+file+"'" {
+		if refused(r) != "25 587" || len(r.Commands) != 1 || r.Commands[0] != "symbiosis-connect-db release "+walled {
 			t.Errorf("in the firewall: refused on %q, commands %q", refused(r), r.Commands)
 		}
 

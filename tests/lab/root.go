@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -152,12 +153,13 @@ func base(t testing.TB, suite Suite, include []string) string {
 
 // NewRoot gives a throwaway root with Debian's Exim and, unless platform is
 // "", the fixture tree of that platform laid over it, built and in force. It
-// is gone when the test ends.
-func NewRoot(t testing.TB, suite, platform string) *Root {
+// is gone when the test ends. More Debian packages can be named, which gives it
+// a base of its own.
+func NewRoot(t testing.TB, suite, platform string, packages ...string) *Root {
 	t.Helper()
 	SkipUnlessReady(t)
 	r := &Root{Suite: SuiteNamed(t, suite), Platform: platform, t: t}
-	lower := Base(t, r.Suite)
+	lower := base(t, r.Suite, append(slices.Clone(include), packages...))
 	top, err := os.MkdirTemp("", "connect-acl-root-")
 	must(t, err)
 	r.Dir = filepath.Join(top, "root")
