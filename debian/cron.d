@@ -6,5 +6,8 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 # Bring what the firewall has counted to hosts.db, which Exim asks. When nothing
 # has changed, this reads 100 bytes.
 * * * * *   root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db sync
+# Look up the host names in /etc/exim4/whitelist_connect_hosts, if there are any:
+# each every five minutes, or sooner when its DNS records say so.
+* * * * *   root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db names
 # Each night: delete old rows from both databases, check both, copy hosts.db.
 43 4 * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db maintain

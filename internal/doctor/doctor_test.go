@@ -353,8 +353,14 @@ func TestCheck(t *testing.T) {
 		{"no helper", "helper", FAIL, "no such file", func(t *testing.T) { must(t, os.Remove(r.Path("usr/sbin/symbiosis-connect-check"))) }},
 		{"a helper that does not run", "helper", FAIL, "does not run", func(t *testing.T) { must(t, os.Chmod(r.Path("usr/sbin/symbiosis-connect-check"), 0o600)) }},
 		{"a white list for root only", "files", FAIL, "cannot be read", func(t *testing.T) { must(t, os.WriteFile(whitelist, []byte("192.0.2.1\n"), 0o600)) }},
-		{"a white list with a name", "files", WARN, "whitelist_connect_hosts:3", func(t *testing.T) {
-			must(t, os.WriteFile(whitelist, []byte("192.0.2.1\n\"2001:db8::/32\": yes\nmail.example.org\n2001:db8::5\n"), 0o644))
+		{"a white list with something else", "whitelist", WARN, `whitelist_connect_hosts:3: "45.80.2.3/8x" is passed over`, func(t *testing.T) {
+			must(t, os.WriteFile(whitelist, []byte("192.0.2.1\n\"2001:db8::/32\": yes\n45.80.2.3/8x\n2001:db8::5\n"), 0o644))
+		}},
+		{"everybody in the white list", "whitelist", WARN, `whitelist_connect_hosts:1: "0.0.0.0/0" lets in every IPv4 host`, func(t *testing.T) {
+			must(t, os.WriteFile(whitelist, []byte("0.0.0.0/0\n"), 0o644))
+		}},
+		{"a name that nobody has looked up", "whitelist", WARN, "home.example.org has not been looked up lately", func(t *testing.T) {
+			must(t, os.WriteFile(whitelist, []byte("home.example.org\n"), 0o644))
 		}},
 		{"no patterns", "patterns", WARN, "not in", func(t *testing.T) {
 			must(t, os.Remove(r.Path("etc/symbiosis/firewall/patterns.d/exim4.patterns")))
@@ -444,18 +450,6 @@ func keepFiles(t *testing.T, r *lab.Root) (undo func()) {
 		for _, d := range dirs {
 			must(t, os.RemoveAll(r.Path(d)))
 			sh(t, "cp", "-a", filepath.Join(saved, d), r.Path(d))
-		}
-	}
-}
-
-func TestStrangeHost(t *testing.T) {
-	for line, want := range map[string]bool{
-		"": false, "# x": false, "192.0.2.1": false, " 192.0.2.0/24  # home": false, "2001:db8::5": false,
-		"2001:db8::/32": false, `"2001:db8::5": yes`: false, "192.0.2.1: yes": false,
-		"mail.example.org": true, "192.0.2": true, "192.0.2.0/33": true, "*": true,
-	} {
-		if _, got := strangeHost(line); got != want {
-			t.Errorf("%q: %v; want %v", line, got, want)
 		}
 	}
 }
