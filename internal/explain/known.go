@@ -72,6 +72,16 @@ func (e *examiner) accepted() Rule {
 	return r
 }
 
+// letIn gives the command that adds the host to a white list. The last line there
+// may lack its end.
+func (e *examiner) letIn(file string) string {
+	line := "echo " + e.key.String()
+	if data, err := os.ReadFile(filepath.Join(e.Root, file)); err == nil && len(data) > 0 && data[len(data)-1] != '\n' {
+		line = "(echo; " + line + ")"
+	}
+	return line + " >> " + file
+}
+
 // findWhite finds what in whitelist_connect_hosts lets the host in: an address,
 // or a name by what the DNS has last said of it.
 func (e *examiner) findWhite(path string, host netip.Addr) (line int, text string) {

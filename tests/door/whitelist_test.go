@@ -221,8 +221,13 @@ func TestSpellingsOfTheWhiteList(t *testing.T) {
 				t.Errorf("%s: the log:\n%s", host, l)
 			}
 		}
-		d.Root.Write("etc/exim4/whitelist_connect_hosts", "45.0.0.0/8x\n", 0o644)
-		d.expect(t, bad4, 25, "550", history) // at once
+		d.Root.Write("etc/exim4/whitelist_connect_hosts", "45.0.0.0/8x", 0o644) // no line end
+		d.expect(t, bad4, 25, "550", history)                                   // at once
+
+		// What explain advises, typed as it stands.
+		r := d.explained(t, bad4)
+		d.Root.Run("sh", "-c", r.Commands[len(r.Commands)-1])
+		d.expect(t, bad4, 25, "220", "")
 	})
 }
 
@@ -308,7 +313,11 @@ func (d *door) names(t *testing.T) {
 
 func (d *door) explained(t *testing.T, host string) (r explain.Report) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(d.inside(t, 0, "symbiosis-connect-check", "explain", "--json", host)), &r); err != nil {
+	code := 0
+	if lab.Code(d.Greet(host, 25)) != "220" {
+		code = 3
+	}
+	if err := json.Unmarshal([]byte(d.inside(t, code, "symbiosis-connect-check", "explain", "--json", host)), &r); err != nil {
 		t.Fatal(err)
 	}
 	return r
