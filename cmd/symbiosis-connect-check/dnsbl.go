@@ -49,6 +49,7 @@ denied that it could have saved. Exit status 0, or 64 when the command line is
 wrong; the verdict is pass then too.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "lists", Usage: "the `LISTS` to ask; empty for none"},
+			&cli.StringFlag{Name: "lists-from", Usage: "the lists are in the environment variable `NAME`, where no other user can read a key in them"},
 			&cli.IntFlag{Name: "threshold", Value: dnsbl.DefaultThreshold, Usage: "deny from this `SCORE` on"},
 			&cli.DurationFlag{Name: "timeout", Value: dnsbl.DefaultTimeout, Usage: "the longest `TIME` to wait for all lists together"},
 			&cli.StringSliceFlag{Name: "server", Usage: "ask the resolver at `HOST[:PORT]` instead of the system's; may be repeated"},
@@ -84,9 +85,16 @@ func runDNSBL(c *cli.Context) (err error) {
 	if err != nil {
 		return out.usage(err.Error())
 	}
-	lists, err := dnsbl.ParseLists(c.String("lists"))
+	text := c.String("lists")
+	if name := c.String("lists-from"); name != "" {
+		if c.IsSet("lists") {
+			return out.usage("--lists and --lists-from: expected one of them")
+		}
+		text = os.Getenv(name)
+	}
+	lists, err := dnsbl.ParseLists(text)
 	if err != nil {
-		return out.usage("--lists: " + err.Error())
+		return out.usage(err.Error())
 	}
 	var servers []netip.AddrPort
 	for _, s := range c.StringSlice("server") {

@@ -356,6 +356,18 @@ func TestCheck(t *testing.T) {
 		{"a white list with something else", "whitelist", WARN, `whitelist_connect_hosts:3: "45.80.2.3/8x" is passed over`, func(t *testing.T) {
 			must(t, os.WriteFile(whitelist, []byte("192.0.2.1\n\"2001:db8::/32\": yes\n45.80.2.3/8x\n2001:db8::5\n"), 0o644))
 		}},
+		{"a key that all can read", "keys", WARN, "can read the key of a DNS list in /etc/exim4/exim4.conf, /etc/exim4/symbiosis.d/00-main/22-connect-check-local", func(t *testing.T) {
+			local(t, "CHECK_CONNECT_IP_DNSBLS == abcdefghij0123456789klmnop.zen.dq.spamhaus.net=127.0.0.2")
+			must(t, os.Remove(r.Path("etc/exim4/exim4.conf~")))
+		}},
+		{"a key that nobody else can read", "keys", OK, "nobody else can read", func(t *testing.T) {
+			local(t, "CHECK_CONNECT_IP_DNSBLS == abcdefghij0123456789klmnop.zen.dq.spamhaus.net=127.0.0.2")
+			sh(t, "chmod", "o-r", r.Path("etc/exim4/exim4.conf"), r.Snippet("00-main/22-connect-check-local"))
+		}},
+		{"a key that Exim puts together", "keys", WARN, "can see with ps", func(t *testing.T) {
+			local(t, "CHECK_CONNECT_IP_DNSBLS == ${lc:abcdefghij0123456789klmnop.zen.dq.spamhaus.net}=127.0.0.2")
+			sh(t, "chmod", "o-r", r.Path("etc/exim4/exim4.conf"), r.Snippet("00-main/22-connect-check-local"))
+		}},
 		{"everybody in the white list", "whitelist", WARN, `whitelist_connect_hosts:1: "0.0.0.0/0" lets in every IPv4 host`, func(t *testing.T) {
 			must(t, os.WriteFile(whitelist, []byte("0.0.0.0/0\n"), 0o644))
 		}},
@@ -409,7 +421,7 @@ func TestCheck(t *testing.T) {
 			c.breaks(t)
 			all := check()
 			f := worst(all, c.topic)
-			if f.Level != c.level || !strings.Contains(f.Text, c.text) || f.Remedy == "" {
+			if f.Level != c.level || !strings.Contains(f.Text, c.text) || (f.Remedy == "") != (c.level == OK) {
 				t.Errorf("%+v; want %s with %q and a remedy", f, c.level, c.text)
 			}
 			for _, other := range all {

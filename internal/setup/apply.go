@@ -161,8 +161,10 @@ func (r *run) remedied(err error) error {
 	if name, ok := strings.CutSuffix(ce.Message, " option set for the second time"); ok {
 		name = strings.Trim(name, `"`)
 		where, what := r.setIn(name), "leave one of them out"
-		if ours := filepath.Join(r.SnippetDir, quitSnippet); slices.Contains(where, ours) {
-			what = "do as the comment in " + ours + " says"
+		for _, l := range leftOptions {
+			if ours := filepath.Join(r.SnippetDir, l.snippet); slices.Contains(where, ours) {
+				what = "do as the comment in " + ours + " says"
+			}
 		}
 		if len(where) > 1 {
 			return remedy.Add(fmt.Errorf("%w. It stands in %s", err, strings.Join(where, " and in ")), "%s, then run: %s apply", what, r.program())

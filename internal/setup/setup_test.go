@@ -324,12 +324,14 @@ func TestTooManyLogSelectors(t *testing.T) {
 	}
 }
 
-// A QUIT ACL of the administrator's own stays, and ours is left out.
+// A QUIT ACL and an environment of the administrator's own stay, and ours are
+// left out.
 func TestOwnQuitACL(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t, lab.DefaultSuite, "symbiosis")
 	r.Write("etc/exim4/symbiosis.d/00-main/35-quit", "acl_smtp_quit = acl_quit\n", 0o644)
 	r.Write("etc/exim4/symbiosis.d/10-acl/70-quit", "acl_quit:\n  accept\n", 0o644)
+	r.Write("etc/exim4/symbiosis.d/00-main/75-mine", "add_environment = <; PATH=/bin:/usr/bin\n", 0o644)
 	r.Make("exim4.conf")
 	before := snapshot(t, r, false)
 	opt, _ := options(t, r)
@@ -337,6 +339,9 @@ func TestOwnQuitACL(t *testing.T) {
 	x := installation(r)
 	if v, err := x.Option(context.Background(), x.Config(), "acl_smtp_quit"); err != nil || v != "acl_quit" {
 		t.Errorf("acl_smtp_quit = %q, %v; want the administrator's", v, err)
+	}
+	if v, err := x.Option(context.Background(), x.Config(), "add_environment"); err != nil || v != "<; PATH=/bin:/usr/bin" {
+		t.Errorf("add_environment = %q, %v; want the administrator's", v, err)
 	}
 	must(t, Remove(context.Background(), opt))
 	same(t, "after remove", before, snapshot(t, r, false))
