@@ -78,8 +78,8 @@ func runDNSBL(c *cli.Context) (err error) {
 	if c.NArg() != 1 {
 		return out.usage("expected one ADDRESS after the options")
 	}
-	for flag, macro := range map[string]string{"threshold": rules.DNSBLThreshold, "timeout": rules.DNSBLTimeout} {
-		value := c.String(flag)
+	for i, macro := range []string{rules.DNSBLThreshold, rules.DNSBLTimeout} {
+		value := c.String([]string{"threshold", "timeout"}[i])
 		if f, _ := rules.FormOf(macro); !f.Fits(strings.TrimSpace(value)) {
 			return out.unfit(fmt.Sprintf("%s is '%s': %s", macro, value, rules.Instead(macro, value)))
 		}

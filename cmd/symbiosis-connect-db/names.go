@@ -106,11 +106,11 @@ func tellNames(d whitelist.Derived) {
 			text = "none"
 		}
 		if x.Failure != "" {
-			text += " (the last look-up failed: " + words.Printable(x.Failure) + ")"
+			text += " (the last look-up failed: " + x.Failure + ")"
 		}
-		fmt.Printf("%s %s: %s\n", x.Name, x.Kind, text)
+		command.Printf("%s %s: %s\n", x.Name, x.Kind, text)
 	}
 	for _, e := range d.Ranges {
-		fmt.Printf("%s: %s\n", words.Printable(e.Text), words.Plural(len(e.Nets), "network"))
+		command.Printf("%s: %s\n", e.Text, words.Plural(len(e.Nets), "network"))
 	}
 }
