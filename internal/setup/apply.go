@@ -77,7 +77,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 			var ce *exim.ConfigError
 			if errors.As(err, &ce) {
 				return remedy.Add(fmt.Errorf("the configuration does not build, and did not before this tool changed anything: %w", err),
-					"mend that snippet, or give it a name with a dot to leave it out, then run: %s apply", r.program())
+					"%s, or give it a name with a dot to leave it out, then run: %s apply", ce.Remedy(), r.program())
 			}
 			return err
 		}
@@ -171,7 +171,7 @@ func (r *run) remedied(err error) error {
 		}
 		return fmt.Errorf("%w. %s", err, unseen(name))
 	}
-	return remedy.Add(err, "mend that snippet, then run: %s apply", r.program())
+	return remedy.Add(err, "%s, then run: %s apply", ce.Remedy(), r.program())
 }
 
 // setIn lists the snippets that set a main option.

@@ -979,6 +979,22 @@ func TestOwnCommandACL(t *testing.T) {
 	same(t, "after the failure", before, snapshot(t, r, true))
 }
 
+// A list pasted from Postfix goes on in the next line, which to Exim is an
+// option. What to do is said, and works.
+func TestPastedLines(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, lab.DefaultSuite, "symbiosis")
+	r.Local("CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org*3,", "  bl.spamcop.net*2")
+	opt, _ := options(t, r)
+	err := Apply(context.Background(), opt)
+	const want = `write the whole value on one line, with " : " between two lists`
+	if err == nil || !strings.Contains(err.Error(), "22-connect-check-local:2") || !strings.Contains(remedy.Of(err), want) {
+		t.Errorf("%v; %s; want the line and %s", err, remedy.Of(err), want)
+	}
+	r.Local("CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org*3 : bl.spamcop.net*2")
+	must(t, Apply(context.Background(), opt))
+}
+
 // Where Exim runs it is restarted, and where the restart fails everything is
 // as before, with Exim running on the old configuration.
 func TestRestart(t *testing.T) {

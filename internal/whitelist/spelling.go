@@ -87,6 +87,12 @@ func instead(w string) string {
 		}
 		return "write " + p.String()
 	}
+	// A blank of typography, perhaps, or a mark that nobody sees.
+	if parts := strings.FieldsFunc(w, func(r rune) bool { return r > 0x7e }); len(parts) > 0 && parts[0] != w {
+		if p, ok := network(parts[0]); ok {
+			return write(p) + ", and only plain letters, figures and blanks beside it"
+		}
+	}
 	if strings.HasPrefix(w, "!") {
 		return "take it out: nobody can be excluded here; write the networks around it instead"
 	}

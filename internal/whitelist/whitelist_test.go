@@ -52,6 +52,8 @@ func TestRemedies(t *testing.T) {
 		"45.80.2.3/33":                 "write 45.80.2.3, or a network with a length from 0 to 32 behind the /",
 		"2001:db8::/129":               "write 2001:db8::, or a network with a length from 0 to 128 behind the /",
 		"fe80::1%eth0":                 "take the % and what follows it out",
+		"45.80.2.3\u00a0home":          "write 45.80.2.3, and only plain letters, figures and blanks beside it",
+		"\u200b45.80.2.0/24":           "write 45.80.2.0/24, and only plain letters, figures and blanks beside it",
 		"!45.80.2.3":                   "take it out: nobody can be excluded here; write the networks around it instead",
 		"*.example.org":                "write the full name of each host: a name is looked up, and a * cannot be",
 		"friend@example.org":           "write the host's address or name: mail addresses mean nothing here",
