@@ -51,7 +51,7 @@ denied that it could have saved. Exit status 0, or 64 when the command line is
 wrong; the verdict is pass then too.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "lists", Usage: "the `LISTS` to ask; empty for none"},
-			&cli.StringFlag{Name: "lists-from", Usage: "the lists are in the environment variable `NAME`, where no other user can read a key in them"},
+			&cli.StringFlag{Name: "lists-from", Usage: "the lists are in the environment variable `VARIABLE`, where no other user can read a key in them"},
 			// Text, because what Exim hands over may be anything.
 			&cli.StringFlag{Name: "threshold", Value: strconv.Itoa(dnsbl.DefaultThreshold), Usage: "deny from this `SCORE` on"},
 			&cli.StringFlag{Name: "timeout", Value: dnsbl.DefaultTimeout.String(), Usage: "the longest `TIME` to wait for all lists together"},
