@@ -218,7 +218,7 @@ func TestCheck(t *testing.T) {
 		{"bad ports", "values", FAIL, "CONNECT_PORTS_DNSBLS", func(t *testing.T) { local(t, "CONNECT_PORTS_DNSBLS == 25, 587") }},
 		{"a bad deadline", "values", FAIL, "CHECK_CONNECT_DNSBL_TIMEOUT", func(t *testing.T) { local(t, "CHECK_CONNECT_DNSBL_TIMEOUT == 2") }},
 		{"learning", "values", WARN, "CONNECT_STATE_SUITE is learn", func(t *testing.T) { local(t, "CONNECT_STATE_SUITE == learn") }},
-		{"a list with a syntax error", "lists", FAIL, "expected a ] after the [", func(t *testing.T) { local(t, "CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org=127.0.0.[2") }},
+		{"a list with a syntax error", "lists", FAIL, "expected the bracket to be closed", func(t *testing.T) { local(t, "CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org=127.0.0.[2") }},
 		{"a dead list", "lists", WARN, "gone.example", func(t *testing.T) { local(t, "CHECK_CONNECT_IP_DNSBLS == gone.example=127.0.0.2") }},
 		{"a list of everyone", "lists", FAIL, "world.example", func(t *testing.T) {
 			d.Behave("world.example", lab.AlwaysA("127.0.0.2"))
