@@ -9,5 +9,8 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 * * * * *   root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db sync --stay
 # Renew the firewall's blocks of hosts that go on trying, or say which it would.
 3-58/5 * * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db retain
+# Look up the host names in /etc/exim4/whitelist_connect_hosts, if there are any:
+# each every five minutes, or sooner when its DNS records say so.
+* * * * *   root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db names
 # Each night: delete old rows from both databases, check both, copy hosts.db.
 43 4 * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db maintain

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/internal/syslog"
 )
 
@@ -49,8 +51,10 @@ denied that it could have saved. Exit status 0, or 64 when the command line is
 wrong; the verdict is pass then too.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "lists", Usage: "the `LISTS` to ask; empty for none"},
-			&cli.IntFlag{Name: "threshold", Value: dnsbl.DefaultThreshold, Usage: "deny from this `SCORE` on"},
-			&cli.DurationFlag{Name: "timeout", Value: dnsbl.DefaultTimeout, Usage: "the longest `TIME` to wait for all lists together"},
+			&cli.StringFlag{Name: "lists-from", Usage: "the lists are in the environment variable `VARIABLE`, where no other user can read a key in them"},
+			// Text, because what Exim hands over may be anything.
+			&cli.StringFlag{Name: "threshold", Value: strconv.Itoa(dnsbl.DefaultThreshold), Usage: "deny from this `SCORE` on"},
+			&cli.StringFlag{Name: "timeout", Value: dnsbl.DefaultTimeout.String(), Usage: "the longest `TIME` to wait for all lists together"},
 			&cli.StringSliceFlag{Name: "server", Usage: "ask the resolver at `HOST[:PORT]` instead of the system's; may be repeated"},
 			&cli.StringFlag{Name: "resolv-conf", Value: dnsbl.DefaultResolvConf, Usage: "`FILE` that names the system's resolvers"},
 			&cli.BoolFlag{Name: "verbose", Usage: "say on standard error, not to syslog, what went wrong"},
@@ -71,22 +75,31 @@ func runDNSBL(c *cli.Context) (err error) {
 			err = out.pass(fmt.Sprintf("internal error: %v", r), 0)
 		}
 	}()
-	timeout, threshold := c.Duration("timeout"), c.Int("threshold")
-	switch {
-	case c.NArg() != 1:
+	if c.NArg() != 1 {
 		return out.usage("expected one ADDRESS after the options")
-	case timeout <= 0:
-		return out.usage("--timeout: expected more than nothing, such as 2s")
-	case threshold < 1:
-		return out.usage("--threshold: expected 1 or more; with less every host would be denied")
 	}
+	for i, macro := range []string{rules.DNSBLThreshold, rules.DNSBLTimeout} {
+		value := c.String([]string{"threshold", "timeout"}[i])
+		if f, _ := rules.FormOf(macro); !f.Fits(strings.TrimSpace(value)) {
+			return out.unfit(fmt.Sprintf("%s is '%s': %s", macro, value, rules.Instead(macro, value)))
+		}
+	}
+	threshold, _ := strconv.Atoi(strings.TrimSpace(c.String("threshold")))
+	timeout, _ := time.ParseDuration(strings.TrimSpace(c.String("timeout")))
 	addr, err := parseHost(c.Args().First())
 	if err != nil {
 		return out.usage(err.Error())
 	}
-	lists, err := dnsbl.ParseLists(c.String("lists"))
+	text := c.String("lists")
+	if name := c.String("lists-from"); name != "" {
+		if c.IsSet("lists") {
+			return out.usage("--lists and --lists-from: expected one of them")
+		}
+		text = os.Getenv(name)
+	}
+	lists, err := dnsbl.ParseLists(text)
 	if err != nil {
-		return out.usage("--lists: " + err.Error())
+		return out.unfit(err.Error())
 	}
 	var servers []netip.AddrPort
 	for _, s := range c.StringSlice("server") {
@@ -154,10 +167,16 @@ func (p *verdictPrinter) pass(reason string, threshold int) error {
 	return p.result(dnsbl.Result{Threshold: threshold}, reason)
 }
 
-// usage is pass with the exit status of a wrong command line.
-func (p *verdictPrinter) usage(reason string) error {
-	p.pass("wrong command line: "+reason, 0)
+// unfit is pass with the exit status of a wrong command line, for a setting of
+// the administrator's.
+func (p *verdictPrinter) unfit(reason string) error {
+	p.pass(reason, 0)
 	return cli.Exit("", exitUsage)
+}
+
+// usage is unfit for what no setting can be the cause of.
+func (p *verdictPrinter) usage(reason string) error {
+	return p.unfit("wrong command line: " + reason)
 }
 
 func (p *verdictPrinter) result(r dnsbl.Result, reasons ...string) error {

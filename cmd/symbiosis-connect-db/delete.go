@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/firewall"
@@ -128,7 +129,7 @@ func deleteHosts(c *cli.Context) error {
 			if p.platform.Root != "/" {
 				undo += " --root " + quoted(p.platform.Root)
 			}
-			fmt.Printf("deleted %s. To undo it: %s %s\n", words.Plural(n, "row"), undo, quoted(saved))
+			command.Printf("deleted %s. To undo it: %s %s\n", words.Plural(n, "row"), undo, quoted(saved))
 		} else {
 			os.Remove(saved) // nothing went, so there is nothing to bring back
 		}
@@ -279,7 +280,7 @@ func describe(rows []blacklist.Row, files []address.Key) {
 			fmt.Printf("  and %d more\n", len(hosts)-most)
 			break
 		}
-		fmt.Printf("  %s: %s, count %d\n", h.ip, words.Plural(h.rows, "row"), h.count)
+		command.Printf("  %s: %s, count %d\n", h.ip, words.Plural(h.rows, "row"), h.count)
 	}
 	if len(rows) > 0 {
 		fmt.Printf("to delete: %s of %s\n", words.Plural(len(rows), "row"), words.Plural(len(hosts), "host"))

@@ -81,7 +81,7 @@ func name() string { return command.Name(own) }
 
 func app() *cli.App {
 	a := command.New(own, "maintain and inspect what is known of hosts",
-		syncCommand(), retainCommand(), maintainCommand(), pruneCommand(), checkCommand(),
+		syncCommand(), namesCommand(), retainCommand(), maintainCommand(), pruneCommand(), checkCommand(),
 		listCommand(), showCommand(), statsCommand(),
 		releaseCommand(), deleteCommand(), restoreCommand(), addCommand(), exportCommand(), importCommand())
 	a.Description = "The firewall's database has one row for each time that its scan met a host in the logs. hosts.db has one\n" +
@@ -90,8 +90,8 @@ func app() *cli.App {
 		"3 the firewall's database is damaged, and it was not changed."
 	for _, c := range a.Commands {
 		c.Flags = append(c.Flags, &cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})
-		if c.Name == "sync" || c.Name == "retain" {
-			continue // hosts.db has the history of all the firewalls' databases
+		if c.Name == "sync" || c.Name == "retain" || c.Name == "names" {
+			continue // they work on no one database of a firewall
 		}
 		c.Flags = append(c.Flags,
 			&cli.StringFlag{Name: "database", Usage: "work on the firewall's database in `FILE`, and not on hosts.db"})

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,7 +45,7 @@ func nightly(c *cli.Context, do func(place, options) (string, error)) error {
 	_, onTerminal := command.Terminal(os.Stdout)
 	say := func(text string) {
 		if c.Bool("verbose") || c.Bool("dry-run") || onTerminal {
-			fmt.Println(text)
+			command.Printf("%s\n", text)
 		}
 	}
 	p, _, err := where(c)

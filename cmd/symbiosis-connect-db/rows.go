@@ -66,7 +66,7 @@ func (w *rowWriter) Write(r blacklist.Row) error {
 // cell makes a text fit for a cell of CSV: a terminal obeys nothing in it, and a
 // spreadsheet takes it for no formula.
 func cell(s string) string {
-	if s = words.Printable(s); s != "" && strings.Contains("=+-@", s[:1]) {
+	if s = words.Printable(s); strings.IndexAny(s, "=+-@＝＋－＠") == 0 {
 		return "'" + s
 	}
 	return s

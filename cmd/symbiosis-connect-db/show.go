@@ -90,7 +90,7 @@ func show(c *cli.Context) error {
 			}
 		}
 		if v.row, err = rowOf(c.Context, p, k); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", name(), err)
+			fmt.Fprintf(os.Stderr, "%s: %s\n", name(), words.Printable(err.Error()))
 		}
 		if i > 0 {
 			fmt.Fprintln(w)

@@ -52,7 +52,9 @@ func stats(c *cli.Context) error {
 	if format == "json" {
 		return command.WriteJSON(os.Stdout, all)
 	}
-	field := func(name, format string, args ...any) { fmt.Printf("%-18s%s\n", name, fmt.Sprintf(format, args...)) }
+	field := func(name, format string, args ...any) {
+		command.Printf("%-18s%s\n", name, fmt.Sprintf(format, args...))
+	}
 	if counted {
 		field("firewall", "%s", s.Path)
 		field("layout", "%s", s.Schema)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -49,7 +48,7 @@ func syncHistory(c *cli.Context) error {
 	_, onTerminal := command.Terminal(os.Stdout)
 	say := func(format string, args ...any) {
 		if c.Bool("verbose") || onTerminal {
-			fmt.Printf(format+"\n", args...)
+			command.Printf(format+"\n", args...)
 		}
 	}
 	log := func(pr syslog.Priority, text string) { syslog.Send(syslog.Socket, pr, "sync: "+text) }
@@ -97,7 +96,7 @@ func syncHistory(c *cli.Context) error {
 		say("nothing has changed")
 	}
 	if r.Alien > 0 {
-		say("%s not about a host, such as %s", words.Plural(r.Alien, "row"), words.Printable(strings.Join(r.Some, ", ")))
+		say("%s not about a host, such as %s", words.Plural(r.Alien, "row"), strings.Join(r.Some, ", "))
 	}
 	return nil
 }

@@ -47,10 +47,10 @@ func app() *cli.App {
 			"Without PATTERN-FILE it tries the platform's exim4.patterns, without --log the log that the pattern file names. " +
 			"With --attacks it tries them on recorded attacks instead: lines that real Exims have logged of clients that write " +
 			"somebody else's address where they can. Without PATTERN-FILE it then tries every pattern that is live for the log of exim4.patterns. " +
-			"Changes nothing. Exits with 0 when all is well, with 1 when something could not be read, " +
+			"Changes nothing. Exits with 0 when all is well, with 1 when something could not be read to its end or is no log of Exim's, " +
 			"and with 2 when a pattern does not compile, is too slow, or takes an address that may be somebody else's.",
 		Flags: []cli.Flag{root,
-			&cli.StringSliceFlag{Name: "log", Aliases: []string{"l"}, Usage: "read `FILE`, which may end in .gz, or - for standard input (may be repeated)"},
+			&cli.StringSliceFlag{Name: "log", Aliases: []string{"l"}, Usage: "read `FILE`, which may be packed with gzip, or - for standard input (may be repeated)"},
 			&cli.BoolFlag{Name: "attacks", Usage: "try the patterns on recorded attacks, not on a log"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "print the expressions too, not only what the comments above them say"},
 			&cli.IntFlag{Name: "top", Usage: "name the `N` most frequent addresses of each pattern", Value: 5},

@@ -77,7 +77,7 @@ func install(c *cli.Context) error {
 	}
 	say := func(format string, args ...any) {
 		if !c.Bool("quiet") {
-			fmt.Printf(format+"\n", args...)
+			command.Printf(format+"\n", args...)
 		}
 	}
 	if existing != nil && string(existing) == string(merged) {
@@ -133,7 +133,7 @@ func remove(c *cli.Context) error {
 	}
 	say := func(text string) {
 		if !c.Bool("quiet") {
-			fmt.Printf("%s: %s\n", target, text)
+			command.Printf("%s: %s\n", target, text)
 		}
 	}
 	switch {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"symbiosis-connect-acl/cmd/internal/command"
+	"symbiosis-connect-acl/internal/logfile"
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/remedy"
@@ -160,7 +160,10 @@ func testFile(path string, logs []string, root string) (fileResult, error) {
 	var total *patterns.Report
 	for _, l := range logs {
 		report, err := scanLog(f, l)
-		if err != nil {
+		var packed *logfile.PackedError
+		if errors.As(err, &packed) {
+			return result, remedy.Add(fmt.Errorf("%s: %w", l, err), "run: %s -dc %s | %s test --log - %s", packed.Packer, words.Shell(l), command.Name(own), words.Shell(path))
+		} else if err != nil {
 			return result, fmt.Errorf("%s: %w", l, err)
 		}
 		if total == nil {
@@ -193,41 +196,30 @@ func testFile(path string, logs []string, root string) (fileResult, error) {
 	return result, nil
 }
 
+// exims reports whether patterns are for Exim's log, which a file that names
+// another is not.
+func exims(f *patterns.File) bool { return f.Log == "" || strings.Contains(f.Log, "exim") }
+
 // scanLog reads one log, packed or not. On a terminal it tells how far it is.
 func scanLog(f *patterns.File, path string) (*patterns.Report, error) {
-	in := os.Stdin
-	if path != "-" {
-		var err error
-		if in, err = os.Open(path); err != nil {
-			return nil, err
-		}
-		defer in.Close()
+	log, err := logfile.Open(path)
+	if err != nil {
+		return nil, err
 	}
-	counted := &counter{r: in}
-	var r io.Reader = counted
-	if strings.HasSuffix(path, ".gz") {
-		z, err := gzip.NewReader(bufio.NewReaderSize(counted, 1<<16))
-		if err != nil {
-			return nil, err
-		}
-		r = z
-	}
+	defer log.Close()
 	var progress func(int64)
 	if term.IsTerminal(int(os.Stderr.Fd())) {
-		var size int64
-		if st, err := in.Stat(); err == nil && st.Mode().IsRegular() {
-			size = st.Size()
-		}
+		name := words.Printable(path)
 		shown, last := false, time.Now()
 		progress = func(read int64) {
 			if time.Since(last) < 200*time.Millisecond {
 				return
 			}
 			shown, last = true, time.Now()
-			if size > 0 {
-				fmt.Fprintf(os.Stderr, "\r%s: %d%% of %d MiB\x1b[K", path, min(100, 100*counted.n/size), size>>20)
+			if packed, size := log.Progress(); size > 0 {
+				fmt.Fprintf(os.Stderr, "\r%s: %d%% of %d MiB\x1b[K", name, min(100, 100*packed/size), size>>20)
 			} else {
-				fmt.Fprintf(os.Stderr, "\r%s: %d MiB\x1b[K", path, read>>20)
+				fmt.Fprintf(os.Stderr, "\r%s: %d MiB\x1b[K", name, read>>20)
 			}
 		}
 		defer func() {
@@ -236,18 +228,12 @@ func scanLog(f *patterns.File, path string) (*patterns.Report, error) {
 			}
 		}()
 	}
-	return f.Scan(r, progress)
-}
-
-type counter struct {
-	r io.Reader
-	n int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
+	report, err := f.Scan(log, progress)
+	if err == nil && report.Lines > 0 && !report.Exim && exims(f) {
+		return nil, remedy.Add(fmt.Errorf("%d lines, and none begins as those of Exim's log do: the patterns find nothing there", report.Lines),
+			"name Exim's main log; before its words a line may have the time, as Exim or syslog writes it, and nothing else")
+	}
+	return report, err
 }
 
 func show(w io.Writer, r fileResult, top int, verbose, coloured bool) {

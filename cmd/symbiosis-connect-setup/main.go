@@ -49,7 +49,7 @@ func app() *cli.App {
 	options := func(c *cli.Context) setup.Options {
 		opt := setup.Options{Root: c.String("root"), NoRestart: c.Bool("no-restart")}
 		if !c.Bool("quiet") {
-			opt.Note = func(text string) { fmt.Println(text) }
+			opt.Note = func(text string) { command.Printf("%s\n", text) }
 		}
 		return opt
 	}
@@ -173,7 +173,7 @@ func printStatus(r setup.Report) {
 		return
 	}
 	yes := map[bool]string{true: "yes", false: "no"}
-	fmt.Printf("platform: %s\napplied: %s\nin force: %s\n", r.Platform, yes[r.Applied], yes[r.InForce])
+	command.Printf("platform: %s\napplied: %s\nin force: %s\n", r.Platform, yes[r.Applied], yes[r.InForce])
 	if r.Interrupted {
 		fmt.Println("interrupted: yes, run apply or remove")
 	}
@@ -181,13 +181,13 @@ func printStatus(r setup.Report) {
 		fmt.Printf("since: %s\n", r.Since)
 	}
 	if r.LogSelector != "" {
-		fmt.Printf("log_selector taken over: %s (from %s)\n", r.LogSelector, strings.Join(r.LogSnippets, ", "))
+		command.Printf("log_selector taken over: %s (from %s)\n", r.LogSelector, strings.Join(r.LogSnippets, ", "))
 	}
 	if r.EventAction != "" {
-		fmt.Printf("event_action taken over: %s (from %s)\n", r.EventAction, strings.Join(r.EventSnippets, ", "))
+		command.Printf("event_action taken over: %s (from %s)\n", r.EventAction, strings.Join(r.EventSnippets, ", "))
 	}
 	if r.PatternsFile != "" {
-		fmt.Printf("patterns: %s\n", r.PatternsFile)
+		command.Printf("patterns: %s\n", r.PatternsFile)
 	}
 	if r.Exim != 0 {
 		fmt.Printf("exim: process %d\n", r.Exim)

@@ -157,7 +157,8 @@ type SyntaxError struct {
 }
 
 func (e *SyntaxError) Error() string {
-	return fmt.Sprintf("DNSBL item %q: %s", e.Item, e.Expected)
+	// Fit for a log line as it is, so that the advice is the same everywhere.
+	return fmt.Sprintf("DNSBL item '%s': %s", e.Item, e.Expected)
 }
 
 // ParseLists reads a lists setting: items separated by colons, with white
@@ -172,9 +173,21 @@ func (e *SyntaxError) Error() string {
 //
 // or of Exim's dnslists, zone=127.0.0.2,127.0.0.3, with or without a weight.
 // Empty items are ignored, as Exim does, so that a list may be put together
-// from macros; an empty string is no lists. The order is kept. An error is a
+// from macros; an empty string is no lists. The order is kept. Round brackets do
+// as well as square ones, because a log line has none of those. An error is a
 // *SyntaxError that names the item, and then there are no lists.
 func ParseLists(s string) ([]List, error) {
+	lists, err := parse(s)
+	if err != nil {
+		if why, better, ok := instead(s); ok {
+			err.Expected = why + ": write " + better
+		}
+		return nil, err
+	}
+	return lists, nil
+}
+
+func parse(s string) ([]List, *SyntaxError) {
 	var lists []List
 	seen := make(map[string]bool)
 	for _, item := range strings.Split(s, ":") {
@@ -205,10 +218,12 @@ func cleanItem(item string) string { return Sanitize(MaskKeys(item), 100) }
 func parseItem(item string) (l List, expected string) {
 	for _, c := range item {
 		switch {
+		case c == '#':
+			return l, "a comment needs a line of its own; expected nothing behind the lists"
 		case c == '!' || c == '&':
-			return l, "Exim's & and ! are not understood; expected zone=127.0.0.[2;3;4..7]*weight"
+			return l, "Exim's & and ! are not understood; expected zone=127.0.0.(2;3;4..7)*weight"
 		case c == '/':
-			return l, "a / is not understood; expected a zone alone, and a range of codes written as 127.0.0.[0..255]"
+			return l, "a / is not understood; expected a zone alone, and a range of codes written as 127.0.0.(0..255)"
 		case c == '<':
 			return l, "Exim's change of separator is not understood; expected items separated by colons"
 		}
@@ -269,7 +284,7 @@ func parseZone(zone string) (name, expected string) {
 	return zone, ""
 }
 
-const patternForm = "expected a code such as 127.0.0.2 or 127.0.0.[2;3;4..7]: four numbers from 0 to 255, or sets of them in brackets, with a dot between them"
+const patternForm = "expected a code such as 127.0.0.2 or 127.0.0.(2;3;4..7): four numbers from 0 to 255, or sets of them in brackets, with a dot between them"
 
 func parsePattern(s string) (p Pattern, expected string) {
 	rest := s
@@ -281,10 +296,10 @@ func parsePattern(s string) (p Pattern, expected string) {
 			rest = rest[1:]
 		}
 		var set string
-		if strings.HasPrefix(rest, "[") {
-			end := strings.IndexByte(rest, ']')
+		if strings.HasPrefix(rest, "[") || strings.HasPrefix(rest, "(") {
+			end := strings.IndexByte(rest, map[byte]byte{'[': ']', '(': ')'}[rest[0]])
 			if end < 0 {
-				return p, "expected a ] after the ["
+				return p, "expected the bracket to be closed"
 			}
 			set, rest = rest[1:end], rest[end+1:]
 		} else {

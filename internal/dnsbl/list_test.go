@@ -27,6 +27,7 @@ func TestParseLists(t *testing.T) {
 			[]string{"list.dnswl.org=127.0.[2..15].0*-2", "list.dnswl.org=127.0.[2..15].1*-3"}},
 		{"a.example=[127].0.0.[2]", []string{"a.example=127.0.0.2"}},
 		{"a.example\n:\tb.example", []string{"a.example", "b.example"}},
+		{"a.example=127.0.0.(2;4..7)", []string{"a.example=127.0.0.[2;4..7]"}},
 		{"my_list.example", []string{"my_list.example"}},
 		{"abcdefghij0123456789klmnop.zen.dq.spamhaus.net=127.0.0.2", []string{"***.zen.dq.spamhaus.net=127.0.0.2"}},
 	} {
@@ -48,7 +49,7 @@ func TestParseLists(t *testing.T) {
 func TestParseListsRefuses(t *testing.T) {
 	for _, tt := range []struct{ in, item, expected string }{
 		{"ok.example : a b.example", "a b.example", "separated by colons"},
-		{"a.example,b.example", "a.example,b.example", "separated by colons"},
+		{"a.example,b.example", "a.example,b.example", "separated by colons: write a.example : b.example"},
 		{"=127.0.0.2", "=127.0.0.2", "before the codes"},
 		{"a..example", "a..example", "labels"},
 		{"a.example-", "a.example-", "labels"},
@@ -63,9 +64,9 @@ func TestParseListsRefuses(t *testing.T) {
 		{"a.example=127.0.0.256", "a.example=127.0.0.256", "four numbers"},
 		{"a.example=127.0.0.02", "a.example=127.0.0.02", "four numbers"},
 		{"a.example=127.0.0.-2", "a.example=127.0.0.-2", "four numbers"},
-		{"a.example=127.0.0.2,", "a.example=127.0.0.2,", "four numbers"},
+		{"a.example=127.0.0.2,", "a.example=127.0.0.2,", "between lists: write a.example=127.0.0.2"},
 		{"a.example=127.0.0.2..4", "a.example=127.0.0.2..4", "four numbers"},
-		{"a.example=127.0.0.[2", "a.example=127.0.0.(2", "expected a ]"},
+		{"a.example=127.0.0.[2", "a.example=127.0.0.(2", "bracket to be closed"},
 		{"a.example=127.0.0.[]", "a.example=127.0.0.()", "four numbers"},
 		{"a.example=127.0.0.[7..4]", "a.example=127.0.0.(7..4)", "smaller number first"},
 		{"a.example=10.0.0.2", "a.example=10.0.0.2", "127.0.0.0/8"},
@@ -80,7 +81,7 @@ func TestParseListsRefuses(t *testing.T) {
 		{"a.example!=127.0.0.2", "a.example!=127.0.0.2", "& and !"},
 		{"a.example=127.0.0.0/24", "a.example=127.0.0.0/24", "range of codes"},
 		{"a.example/$sender_address", "a.example/_sender_address", "range of codes"},
-		{"<; a.example ; b.example", "<; a.example ; b.example", "change of separator"},
+		{"<; a.example ; b.example", "<; a.example ; b.example", "write a.example : b.example"},
 		{"a.example : a.example", "a.example", "stands twice"},
 		{"a.example=127.0.0.[2;3] : A.example.=127.0.0.[2..3]*4", "A.example.=127.0.0.(2..3)*4", "stands twice"},
 	} {
@@ -92,6 +93,38 @@ func TestParseListsRefuses(t *testing.T) {
 		e, ok := err.(*SyntaxError)
 		if !ok || tt.item != "" && e.Item != tt.item || !strings.Contains(e.Expected, tt.expected) {
 			t.Errorf("ParseLists(%q): %v; want item %q and %q", tt.in, err, tt.item, tt.expected)
+		}
+	}
+}
+
+// What other programs write is told with what to write here. That is read as it
+// stands, also as a log line has it, and each of its lists is one of those.
+func TestPastedLists(t *testing.T) {
+	const key = "abcdefghij0123456789klmnop"
+	for _, tt := range []struct{ in, why, better string }{
+		{"zen.spamhaus.org*3, bl.spamcop.net*2", "lists are separated by colons", "zen.spamhaus.org*3 : bl.spamcop.net*2"},
+		{"zen.spamhaus.org*3\n  bl.spamcop.net*2\n", "lists are separated by colons", "zen.spamhaus.org*3 : bl.spamcop.net*2"},
+		{"zen.spamhaus.org=127.0.0.[10;11]*8\n\tzen.spamhaus.org=127.0.0.[4..7]*6,\n\tlist.dnswl.org=127.0.[0..255].1*-3", "lists are separated by colons",
+			"zen.spamhaus.org=127.0.0.(10;11)*8 : zen.spamhaus.org=127.0.0.(4..7)*6 : list.dnswl.org=127.0.(0..255).1*-3"},
+		{"a.example=127.0.0.2,127.0.0.3,b.example", "lists are separated by colons", "a.example=127.0.0.2,127.0.0.3 : b.example"},
+		{"a.example = 127.0.0.2 127.0.0.3 ; b.example * 2", "lists are separated by colons", "a.example=127.0.0.2,127.0.0.3 : b.example*2"},
+		{"reject_rbl_client zen.spamhaus.org, reject_rbl_client bl.spamcop.net", "lists are separated by colons", "zen.spamhaus.org : bl.spamcop.net"},
+		{"zen.spamhaus.org=127.0.0.[2..11] # the best: of all", "a comment needs a line of its own", "zen.spamhaus.org=127.0.0.(2..11)"},
+		{"a.example : b.example*2# was 1", "a comment needs a line of its own", "a.example : b.example*2"},
+		{`"a.example" : "b.example"`, "no quotation marks belong here", "a.example : b.example"},
+		{key + ".zen.dq.spamhaus.net=127.0.0.2, b.example", "lists are separated by colons", "***.zen.dq.spamhaus.net=127.0.0.2 : b.example (with your key for ***)"},
+	} {
+		_, err := ParseLists(tt.in)
+		e, ok := err.(*SyntaxError)
+		if !ok || e.Expected != tt.why+": write "+tt.better {
+			t.Errorf("ParseLists(%q): %v", tt.in, err)
+			continue
+		}
+		if text := err.Error(); Sanitize(MaskKeys(text), 10000) != text {
+			t.Errorf("the log has another advice than the terminal: %s", text)
+		}
+		if _, err := ParseLists(tt.better); err != nil && !strings.Contains(tt.better, "***") {
+			t.Errorf("what is advised: %v", err)
 		}
 	}
 }

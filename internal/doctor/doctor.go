@@ -77,6 +77,7 @@ func Check(ctx context.Context, root string) ([]Finding, error) {
 		d.snippets()
 		d.daemon()
 		d.values()
+		d.keys()
 		d.logging()
 		resolves := d.runTime(work)
 		d.tls()

@@ -17,7 +17,7 @@ func (d *doctor) lists(resolves bool) {
 	for _, name := range []string{rules.ConnectLists, rules.SubmissionLists} {
 		lists, err := dnsbl.ParseLists(d.macros[name])
 		if err != nil {
-			d.fail("lists", "mend "+name+" and "+d.build(), "%s: %v", name, err)
+			d.fail("lists", "change "+name+" as it says in "+rules.LocalSnippet+"; then "+d.build(), "%s: %v", name, err)
 		}
 		for _, l := range lists {
 			if zone := l.DisplayName(); macro[zone] == "" {

@@ -17,11 +17,11 @@ func (d *doctor) values() {
 			continue
 		}
 		bad++
-		want := form.Want
+		off := ""
 		if form.Off != "" {
-			want += fmt.Sprintf(" (%s == off switches the check off)", form.Off)
+			off = fmt.Sprintf(" (%s == off switches the check off)", form.Off)
 		}
-		d.fail("values", fmt.Sprintf("write %s == %s into %s and %s", name, want, rules.LocalSnippet, d.build()),
+		d.fail("values", fmt.Sprintf("%s%s; the place is %s; then %s", rules.Instead(name, d.macros[name]), off, rules.LocalSnippet, d.build()),
 			"%s is %q, which its rule cannot use", name, d.macros[name])
 	}
 	if bad > 0 {

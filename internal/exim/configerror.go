@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -16,6 +17,7 @@ type ConfigError struct {
 	Line    int    // the line in File, 0 when Exim names none
 	Snippet string // the snippet that the line came from, "" when it is not known
 	At      int    // the line in Snippet, 0 when it is not known
+	Text    string // the line, "" when it is not known
 }
 
 func (e *ConfigError) Error() string {
@@ -28,6 +30,18 @@ func (e *ConfigError) Error() string {
 		return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Message)
 	}
 	return e.Message
+}
+
+var unknownOption = regexp.MustCompile(`^main option "(\w+)" unknown`)
+
+// Remedy says what to do about it: in the snippet, where nobody can say more. A
+// list of DNS zones that goes on in the next line, as Postfix has it, is to Exim
+// an option of that name.
+func (e *ConfigError) Remedy() string {
+	if m := unknownOption.FindStringSubmatch(e.Message); m != nil && strings.HasPrefix(e.Text, m[1]+".") {
+		return `write the whole value on one line, with " : " between two lists`
+	}
+	return "mend that snippet"
 }
 
 // configError finds in what Exim wrote the configuration error, and the
@@ -66,6 +80,9 @@ func (x Installation) configError(out []byte) *ConfigError {
 		return e
 	}
 	e.Snippet, e.At = x.Locate(data, e.Line)
+	if lines := splitLines(data); e.Line > 0 && e.Line <= len(lines) {
+		e.Text = strings.TrimSpace(string(lines[e.Line-1]))
+	}
 	return e
 }
 

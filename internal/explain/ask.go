@@ -74,8 +74,7 @@ func (e *examiner) authValid() string {
 
 // unfit says that a rule cannot use the value of a macro.
 func unfit(macro, value string) string {
-	f, _ := rules.FormOf(macro)
-	return fmt.Sprintf("%s is %q: not %s", macro, value, f.Want)
+	return fmt.Sprintf("%s is '%s': %s", macro, value, rules.Instead(macro, value))
 }
 
 // askAll asks at once what is sure to be asked, which saves starting Exim for

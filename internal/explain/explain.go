@@ -398,5 +398,5 @@ func (e *examiner) decide() {
 		}
 		return
 	}
-	e.report.Commands = append(e.report.Commands, "echo "+e.key.String()+" >> "+e.value("ETC_DIR")+"/exim4/whitelist_connect_hosts")
+	e.report.Commands = append(e.report.Commands, e.letIn(e.value("ETC_DIR")+"/exim4/whitelist_connect_hosts"))
 }

@@ -2,10 +2,13 @@ package explain
 
 import (
 	"bufio"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"symbiosis-connect-acl/internal/whitelist"
 )
 
 // The host lists of 20-accept-known, with the files that they read. The
@@ -45,7 +48,11 @@ func (e *examiner) accepted() Rule {
 			k := KnownBy{List: l.name}
 			if l.file != "" {
 				file := e.value("ETC_DIR") + "/exim4/" + l.file
-				if n, text := findLine(filepath.Join(e.Root, file), e.host, l.name == "whitelist_connection_check"); n > 0 {
+				find := findLine
+				if l.name == "whitelist_connection_check" {
+					find = e.findWhite
+				}
+				if n, text := find(filepath.Join(e.Root, file), e.host); n > 0 {
 					k.File, k.Line, k.Text = file, n, text
 				}
 			}
@@ -65,10 +72,43 @@ func (e *examiner) accepted() Rule {
 	return r
 }
 
-// findLine finds the first line of a white list that has the host. A tolerant
-// list is read as whitelist_connection_check reads it; another as Exim's
-// net-iplsearch does, for which an IPv6 key stands in quotation marks.
-func findLine(path string, host netip.Addr, tolerant bool) (int, string) {
+// letIn gives the command that adds the host to a white list. The last line there
+// may lack its end.
+func (e *examiner) letIn(file string) string {
+	line := "echo " + e.key.String()
+	if data, err := os.ReadFile(filepath.Join(e.Root, file)); err == nil && len(data) > 0 && data[len(data)-1] != '\n' {
+		line = "(echo; " + line + ")"
+	}
+	return line + " >> " + file
+}
+
+// findWhite finds what in whitelist_connect_hosts lets the host in: an address,
+// or a name by what the DNS has last said of it.
+func (e *examiner) findWhite(path string, host netip.Addr) (line int, text string) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, ""
+	}
+	f := whitelist.Parse(data)
+	if x, ok := f.Find(host); ok {
+		return x.Line, strings.TrimSpace(strings.Split(string(data), "\n")[x.Line-1])
+	}
+	if data, err = os.ReadFile(e.WhitelistDNS); err != nil {
+		return 0, ""
+	}
+	if a, ok := whitelist.ParseDerived(data).Find(host); ok {
+		for _, x := range f.Entries {
+			if x.Name == a.Name {
+				return x.Line, fmt.Sprintf("%s, which had this address in the DNS at %s", a.Name, a.Good.UTC().Format("2006-01-02 15:04 UTC"))
+			}
+		}
+	}
+	return 0, ""
+}
+
+// findLine finds the first line that has the host as Exim's net-iplsearch does,
+// for which an IPv6 key stands in quotation marks.
+func findLine(path string, host netip.Addr) (line int, text string) {
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, ""
@@ -76,17 +116,14 @@ func findLine(path string, host netip.Addr, tolerant bool) (int, string) {
 	defer f.Close()
 	s := bufio.NewScanner(f)
 	for n := 1; s.Scan(); n++ {
-		if p, ok := network(s.Text(), tolerant); ok && p.Contains(host) {
+		if p, ok := network(s.Text()); ok && p.Contains(host) {
 			return n, strings.TrimSpace(s.Text())
 		}
 	}
 	return 0, ""
 }
 
-func network(line string, tolerant bool) (netip.Prefix, bool) {
-	if tolerant {
-		line = strings.TrimSpace(line)
-	}
+func network(line string) (netip.Prefix, bool) {
 	quoted := strings.HasPrefix(line, `"`)
 	line = strings.TrimPrefix(line, `"`)
 	end := strings.IndexFunc(line, func(c rune) bool {
@@ -94,15 +131,12 @@ func network(line string, tolerant bool) (netip.Prefix, bool) {
 		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F', c == '.', c == '/':
 			return false
 		case c == ':':
-			return !tolerant && !quoted
+			return !quoted
 		}
 		return true
 	})
 	if end >= 0 {
 		line = line[:end]
-	}
-	if strings.HasSuffix(line, ":") && !strings.HasSuffix(line, "::") {
-		line = line[:len(line)-1]
 	}
 	if p, err := netip.ParsePrefix(line); err == nil {
 		return p.Masked(), true

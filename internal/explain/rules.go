@@ -199,16 +199,14 @@ func (e *examiner) round(out *Round, setting string) Verdict {
 		out.Problem = err.Error()
 		return Skipped
 	}
-	threshold, err := strconv.Atoi(strings.TrimSpace(e.value(rules.DNSBLThreshold)))
-	if err != nil || threshold < 1 {
-		out.Problem = unfit(rules.DNSBLThreshold, e.value(rules.DNSBLThreshold))
-		return Skipped
+	for _, macro := range []string{rules.DNSBLThreshold, rules.DNSBLTimeout} {
+		if f, _ := rules.FormOf(macro); !f.Fits(strings.TrimSpace(e.value(macro))) {
+			out.Problem = unfit(macro, e.value(macro))
+			return Skipped
+		}
 	}
-	timeout, err := time.ParseDuration(strings.TrimSpace(e.value(rules.DNSBLTimeout)))
-	if err != nil || timeout <= 0 {
-		out.Problem = unfit(rules.DNSBLTimeout, e.value(rules.DNSBLTimeout))
-		return Skipped
-	}
+	threshold, _ := strconv.Atoi(strings.TrimSpace(e.value(rules.DNSBLThreshold)))
+	timeout, _ := time.ParseDuration(strings.TrimSpace(e.value(rules.DNSBLTimeout)))
 	result, err := dnsbl.Check(e.ctx, e.host, lists, dnsbl.Options{Threshold: threshold, Timeout: timeout,
 		ResolvConf: filepath.Join(e.Root, dnsbl.DefaultResolvConf), All: true})
 	if err != nil {

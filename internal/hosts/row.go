@@ -132,7 +132,7 @@ func (d *DB) Forget(ctx context.Context, keys []address.Key) (n int64, err error
 // firewall's database, so that it counts before sync has seen it there.
 func (d *DB) AddHistory(ctx context.Context, key address.Key, count int64, at time.Time) error {
 	return d.Exec(ctx, "insert into host (net, history, history_last) values (?1, ?2, ?3) on conflict(net) do update set"+
-		" history = history + ?2, history_last = max(history_last, ?3)", key.String(), count, at.Unix())
+		" history = min(history, 9223372036854775807 - ?2) + ?2, history_last = max(history_last, ?3)", key.String(), count, at.Unix())
 }
 
 // most is how many rows one transaction changes at most: Exim's writes wait for

@@ -15,6 +15,7 @@ type Report struct {
 	Lines int64 // read
 	Bytes int64 // read
 	Taken int64 // lines that at least one pattern matched
+	Exim  bool  // a line begins as those of Exim's log do
 
 	Patterns []PatternReport // as in File.Patterns
 
@@ -102,12 +103,14 @@ func (f *File) Scan(r io.Reader, progress func(bytes int64)) (*Report, error) {
 			buf = make([]byte, 0, blockSize+2*len(carry))
 		}
 		buf = append(buf[:0], carry...)
-		var got int
-		got, readErr = io.ReadFull(r, buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+got]
-		total.Bytes += int64(got)
-		if errors.Is(readErr, io.EOF) || errors.Is(readErr, io.ErrUnexpectedEOF) {
-			readErr = io.EOF
+		// Not by io.ReadFull, which makes a log's end and an error of the same name one.
+		for readErr == nil && len(buf) < cap(buf) {
+			var got int
+			got, readErr = r.Read(buf[len(buf):cap(buf)])
+			buf = buf[:len(buf)+got]
+			total.Bytes += int64(got)
+		}
+		if readErr == io.EOF {
 			carry = carry[:0]
 		} else {
 			end := bytes.LastIndexByte(buf, '\n') + 1
@@ -126,7 +129,7 @@ func (f *File) Scan(r io.Reader, progress func(bytes int64)) (*Report, error) {
 	close(blocks)
 	wg.Wait()
 	merge()
-	if !errors.Is(readErr, io.EOF) {
+	if readErr != io.EOF {
 		return nil, readErr
 	}
 	return total, nil
@@ -148,6 +151,7 @@ func (r *Report) Add(o *Report) {
 
 func (r *Report) add(o *Report) {
 	r.Lines += o.Lines
+	r.Exim = r.Exim || o.Exim
 	r.Taken += o.Taken
 	r.Doubles += o.Doubles
 	r.Wrong += o.Wrong
@@ -246,6 +250,11 @@ func (s *scanner) scan(data []byte) *Report {
 	r.Lines = int64(bytes.Count(data, []byte("\n")))
 	if len(data) > 0 && data[len(data)-1] != '\n' {
 		r.Lines++
+	}
+	for start := 0; start < len(data) && !r.Exim; {
+		end := lineEnd(data, start)
+		r.Exim = IsExim(data[start:end])
+		start = end + 1
 	}
 	if !s.ready {
 		s.prepare(data)

@@ -25,6 +25,8 @@ type Platform struct {
 	StateDir      string // what our setup tool remembers between runs
 	ShareDir      string // our files that no administrator edits
 	DefaultsFile  string // settings of our cron job and setup tool
+	Whitelist     string // the administrator's list of hosts that pass the connect checks
+	WhitelistDNS  string // the addresses of the names and ranges in it
 }
 
 // ErrNone says that neither Symbiosis nor Sympl is installed below the root.
@@ -45,6 +47,8 @@ func paths(name, root string) Platform {
 		StateDir:      at("/var/lib/" + pkg),
 		ShareDir:      at("/usr/share/" + pkg),
 		DefaultsFile:  at("/etc/default/" + pkg),
+		Whitelist:     at("/etc/exim4/whitelist_connect_hosts"),
+		WhitelistDNS:  at("/var/lib/" + pkg + "/whitelist_connect_names"),
 	}
 	return p
 }

@@ -10,6 +10,7 @@ import (
 // value that they cannot use, so that a slip refuses nobody.
 type Form struct {
 	Want string // the form in words
+	Such string // a value that has it
 	Off  string // the state macro that switches the rule off, where a value of 0 may have been meant to
 
 	shape string // the regular expression between ^ and $, as the snippets have it
@@ -34,19 +35,19 @@ var forms = [...]struct {
 	macro string
 	form  Form
 }{
-	{Threshold, Form{Want: "a whole number from 0 to 999999999", shape: count}},
-	{Ratelimit, Form{Want: "a number from 2 to 999999 and a period such as 10 / 15m", Off: StateRatelimit,
+	{Threshold, Form{Such: "10", Want: "a whole number from 0 to 999999999", shape: count}},
+	{Ratelimit, Form{Such: "10 / 15m", Want: "a number from 2 to 999999 and a period such as 10 / 15m", Off: StateRatelimit,
 		shape: `\s*((?:[2-9]|[1-9]\d{1,5})(?:\.\d{1,3})?)\s*/\s*(` + period + `)\s*`}},
-	{RecentOffences, Form{Want: "a whole number from 0 to 999999999", Off: StateOffences, shape: count}},
-	{Parole, Form{Want: "a period such as 90d, or 0 for no parole", shape: period, zero: true}},
-	{DNSBLThreshold, Form{Want: "a whole number of 1 or more", shape: `[1-9]\d{0,8}`}},
-	{DNSBLTimeout, Form{Want: "a time such as 2s", time: true}},
-	{DNSBLMemory, Form{Want: "a period such as 1h, or 0s to ask the lists every time", shape: `(?:0[smhdw]|` + period + `)`}},
-	{GreetingDelay, Form{Want: "a whole number of seconds from 0 to 99", shape: `[1-9]\d?`, zero: true}},
-	{GreetingBusy, Form{Want: "a whole number of connections", shape: count}},
-	{AuthFailures, Form{Want: wantLogins, Off: StateAuth, shape: logins}},
-	{AuthLeniency, Form{Want: wantLogins, Off: StateAuth, shape: logins}},
-	{AuthPeriod, Form{Want: "a period such as 1h", shape: period}},
+	{RecentOffences, Form{Such: "3", Want: "a whole number from 0 to 999999999", Off: StateOffences, shape: count}},
+	{Parole, Form{Such: "90d", Want: "a period such as 90d, or 0 for no parole", shape: period, zero: true}},
+	{DNSBLThreshold, Form{Such: "1", Want: "a whole number of 1 or more", shape: `[1-9]\d{0,8}`}},
+	{DNSBLTimeout, Form{Such: "2s", Want: "a time such as 2s", time: true}},
+	{DNSBLMemory, Form{Such: "1h", Want: "a period such as 1h, or 0s to ask the lists every time", shape: `(?:0[smhdw]|` + period + `)`}},
+	{GreetingDelay, Form{Such: "2", Want: "a whole number of seconds from 0 to 99", shape: `[1-9]\d?`, zero: true}},
+	{GreetingBusy, Form{Such: "30", Want: "a whole number of connections", shape: count}},
+	{AuthFailures, Form{Such: "10", Want: wantLogins, Off: StateAuth, shape: logins}},
+	{AuthLeniency, Form{Such: "100", Want: wantLogins, Off: StateAuth, shape: logins}},
+	{AuthPeriod, Form{Such: "1h", Want: "a period such as 1h", shape: period}},
 }
 
 // FormOf gives the form of a macro's value. ok is false for a macro whose value
@@ -54,11 +55,11 @@ var forms = [...]struct {
 func FormOf(macro string) (f Form, ok bool) {
 	switch {
 	case macro == StateRatelimit:
-		return Form{Want: "enforce, learn or off", shape: `\s*(?:enforce|learn|off|measure)\s*`}, true
+		return Form{Such: "learn", Want: "enforce, learn or off", shape: `\s*(?:enforce|learn|off|measure)\s*`}, true
 	case strings.HasPrefix(macro, "CONNECT_STATE_"):
-		return Form{Want: "enforce, learn or off", shape: `\s*(?:enforce|learn|off)\s*`}, true
+		return Form{Such: "learn", Want: "enforce, learn or off", shape: `\s*(?:enforce|learn|off)\s*`}, true
 	case strings.HasPrefix(macro, "CONNECT_PORTS_"):
-		return Form{Want: "a list of ports such as 25 : 465 : 587", shape: `\s*(\d+\s*(:\s*\d+\s*)*)?`}, true
+		return Form{Such: "25", Want: "a list of ports such as 25 : 465 : 587", shape: `\s*(\d+\s*(:\s*\d+\s*)*)?`}, true
 	}
 	for _, x := range forms {
 		if x.macro == macro {
@@ -75,6 +76,22 @@ func (f Form) Fits(value string) bool {
 		return err == nil && t > 0
 	}
 	return f.zero && value == "0" || regexp.MustCompile(`^(?:`+f.shape+`)$`).MatchString(value)
+}
+
+// Instead says what to write instead of a value that does not fit. The text is
+// the same in the log, on a terminal and in the doctor's findings, and so it has
+// nothing in it that a log line must not have.
+func Instead(macro, value string) string {
+	f, _ := FormOf(macro)
+	before, _, comment := strings.Cut(value, "#")
+	if better := strings.Trim(before, "\"'()[] \t"); f.Fits(better) {
+		why := ""
+		if comment {
+			why = ": a comment needs a line of its own"
+		}
+		return "write " + macro + " == " + better + why
+	}
+	return "write " + macro + " == " + f.Such + ", or another value: " + f.Want
 }
 
 // Expression gives the regular expression with which the snippets look at the

@@ -118,6 +118,28 @@ func TestFits(t *testing.T) {
 	}
 }
 
+func TestInstead(t *testing.T) {
+	for _, c := range []struct{ macro, value, want string }{
+		{Threshold, "30   # was 10", "write SYMBIOSIS_INCIDENT_THRESHOLD == 30: a comment needs a line of its own"},
+		{Threshold, "[30]", "write SYMBIOSIS_INCIDENT_THRESHOLD == 30"},
+		{DNSBLThreshold, "(2)", "write CHECK_CONNECT_DNSBL_THRESHOLD == 2"},
+		{DNSBLTimeout, `"2s"`, "write CHECK_CONNECT_DNSBL_TIMEOUT == 2s"},
+		{DNSBLTimeout, "2", "write CHECK_CONNECT_DNSBL_TIMEOUT == 2s, or another value: a time such as 2s"},
+		{Ratelimit, "10 / 15m # more", "write CHECK_CONNECT_RATELIMIT == 10 / 15m: a comment needs a line of its own"},
+		{StateHistory, "learn # for now", "write CONNECT_STATE_HISTORY == learn: a comment needs a line of its own"},
+		{StateHistory, "enfroce", "write CONNECT_STATE_HISTORY == learn, or another value: enforce, learn or off"},
+	} {
+		if got := Instead(c.macro, c.value); got != c.want {
+			t.Errorf("%s %q: %s; want %s", c.macro, c.value, got, c.want)
+		}
+	}
+	for _, x := range forms {
+		if !x.form.Fits(x.form.Such) {
+			t.Errorf("%s: %q is advised, and does not fit", x.macro, x.form.Such)
+		}
+	}
+}
+
 func TestMilder(t *testing.T) {
 	for _, c := range []struct {
 		suite, macro, own string

@@ -77,7 +77,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 			var ce *exim.ConfigError
 			if errors.As(err, &ce) {
 				return remedy.Add(fmt.Errorf("the configuration does not build, and did not before this tool changed anything: %w", err),
-					"mend that snippet, or give it a name with a dot to leave it out, then run: %s apply", r.program())
+					"%s, or give it a name with a dot to leave it out, then run: %s apply", ce.Remedy(), r.program())
 			}
 			return err
 		}
@@ -161,15 +161,17 @@ func (r *run) remedied(err error) error {
 	if name, ok := strings.CutSuffix(ce.Message, " option set for the second time"); ok {
 		name = strings.Trim(name, `"`)
 		where, what := r.setIn(name), "leave one of them out"
-		if ours := filepath.Join(r.SnippetDir, quitSnippet); slices.Contains(where, ours) {
-			what = "do as the comment in " + ours + " says"
+		for _, l := range leftOptions {
+			if ours := filepath.Join(r.SnippetDir, l.snippet); slices.Contains(where, ours) {
+				what = "do as the comment in " + ours + " says"
+			}
 		}
 		if len(where) > 1 {
 			return remedy.Add(fmt.Errorf("%w. It stands in %s", err, strings.Join(where, " and in ")), "%s, then run: %s apply", what, r.program())
 		}
 		return fmt.Errorf("%w. %s", err, unseen(name))
 	}
-	return remedy.Add(err, "mend that snippet, then run: %s apply", r.program())
+	return remedy.Add(err, "%s, then run: %s apply", ce.Remedy(), r.program())
 }
 
 // setIn lists the snippets that set a main option.

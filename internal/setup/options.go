@@ -42,6 +42,46 @@ func optionNames() (names []string) {
 	return names
 }
 
+// A leftOption is one that Exim takes only once as well, but whose values cannot
+// be joined. The administrator's own stays, ours is left out, and he is told
+// what that costs.
+type leftOption struct {
+	names   []string
+	what    string
+	macro   string // leaves ours out
+	snippet string // ours
+	cost    string
+}
+
+var leftOptions = []leftOption{
+	{[]string{"acl_smtp_quit", "acl_smtp_notquit"}, "an ACL for QUIT", "CONNECT_ACL_QUIT_IS_TAKEN", quitSnippet,
+		"hosts.db remembers nobody, and every host waits for its greeting each time"},
+	{[]string{"add_environment"}, "an add_environment", "CONNECT_ACL_ENVIRONMENT_IS_TAKEN", envSnippet,
+		"a key in a DNS list can be seen with ps"},
+}
+
+// leftOut gives those that stand in the main section, unless somebody has named
+// the macro there.
+func (r *run) leftOut(snippets []string, content map[string][]byte) (left []leftOption) {
+	for _, l := range leftOptions {
+		taken, said := false, false
+		for _, path := range snippets {
+			if path == r.enabling() || path == filepath.Join(r.SnippetDir, l.snippet) {
+				continue
+			}
+			for _, name := range l.names {
+				taken = taken || len(exim.Settings(content[path], name)) > 0
+			}
+			said = said || len(exim.Settings(content[path], l.macro)) > 0
+		}
+		if taken && !said {
+			r.note("the configuration has %s of its own: without the line that %s names, %s", l.what, filepath.Join(r.SnippetDir, l.snippet), l.cost)
+			left = append(left, l)
+		}
+	}
+	return left
+}
+
 // recorded gives the value that an enabling snippet has in an option's macro.
 func (o mainOption) recorded(enabling []byte) string {
 	if m := regexp.MustCompile(`(?m)^` + o.macro + `[ \t]*=[ \t]*(.*)$`).FindSubmatch(enabling); m != nil {
@@ -96,21 +136,7 @@ func (r *run) planOptions(ctx context.Context, pl *plan) error {
 		return err
 	}
 
-	// An ACL for QUIT can be named only once as well. Theirs stays. Mail
-	// flows without ours, but hosts.db learns nothing of who comes: they are told.
-	quitTaken, quitSaid := false, false
-	for i, path := range snippets {
-		if path == r.enabling() || path == filepath.Join(r.SnippetDir, quitSnippet) || i >= main {
-			continue
-		}
-		for _, option := range []string{"acl_smtp_quit", "acl_smtp_notquit"} {
-			quitTaken = quitTaken || len(exim.Settings(content[path], option)) > 0
-		}
-		quitSaid = quitSaid || len(exim.Settings(content[path], quitMacro)) > 0
-	}
-	if quitTaken = quitTaken && !quitSaid; quitTaken {
-		r.note("the configuration has an ACL for QUIT of its own: without the line that %s names, hosts.db remembers nobody, and every host waits for its greeting each time", filepath.Join(r.SnippetDir, quitSnippet))
-	}
+	left := r.leftOut(snippets[:main], content)
 
 	// base is the tree without us; kept what it is without our enabling
 	// snippet but with the lines that we have commented out.
@@ -169,7 +195,7 @@ func (r *run) planOptions(ctx context.Context, pl *plan) error {
 		values[o.macro] = value
 		pl.state.remember(o.name, value, from[o.name])
 	}
-	pl.add("switch on", r.enabling(), enabling, r.enablingText(values, quitTaken), "rules switched on by "+r.enabling())
+	pl.add("switch on", r.enabling(), enabling, r.enablingText(values, left), "rules switched on by "+r.enabling())
 	return nil
 }
 
@@ -363,7 +389,7 @@ func (r *run) restored(ctx context.Context, taken map[string][]byte) map[string]
 	return back(use)
 }
 
-func (r *run) enablingText(values map[string]string, quitTaken bool) []byte {
+func (r *run) enablingText(values map[string]string, left []leftOption) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `# %s: written by %s, do not edit.
 #
@@ -375,8 +401,8 @@ func (r *run) enablingText(values map[string]string, quitTaken bool) []byte {
 	for _, o := range mainOptions {
 		fmt.Fprintf(&b, "#\n# The %s that was in force before; see %s.\n%s\n", o.name, r.exim.Inside(r.ourSnippet(o)), strings.TrimSpace(o.macro+" = "+values[o.macro]))
 	}
-	if quitTaken {
-		fmt.Fprintf(&b, "\n# The configuration has an ACL of its own for QUIT: ours is left out.\n%s = yes\n", quitMacro)
+	for _, l := range left {
+		fmt.Fprintf(&b, "\n# The configuration has %s of its own: ours is left out.\n%s = yes\n", l.what, l.macro)
 	}
 	fmt.Fprintf(&b, "\n.include_if_exists %s\n", r.exim.Inside(r.marker()))
 	return b.Bytes()

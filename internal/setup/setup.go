@@ -42,8 +42,8 @@ var (
 // package alone; the others are conffiles of the Debian package.
 const (
 	enablingSnippet = "00-main/20-connect-acl-enabled"
-	quitMacro       = "CONNECT_ACL_QUIT_IS_TAKEN"
 	quitSnippet     = "00-main/31-acl-definitions-connect"
+	envSnippet      = "00-main/27-environment"
 )
 
 // run is one run on one platform.

@@ -324,12 +324,14 @@ func TestTooManyLogSelectors(t *testing.T) {
 	}
 }
 
-// A QUIT ACL of the administrator's own stays, and ours is left out.
+// A QUIT ACL and an environment of the administrator's own stay, and ours are
+// left out.
 func TestOwnQuitACL(t *testing.T) {
 	t.Parallel()
 	r := newRoot(t, lab.DefaultSuite, "symbiosis")
 	r.Write("etc/exim4/symbiosis.d/00-main/35-quit", "acl_smtp_quit = acl_quit\n", 0o644)
 	r.Write("etc/exim4/symbiosis.d/10-acl/70-quit", "acl_quit:\n  accept\n", 0o644)
+	r.Write("etc/exim4/symbiosis.d/00-main/75-mine", "add_environment = <; PATH=/bin:/usr/bin\n", 0o644)
 	r.Make("exim4.conf")
 	before := snapshot(t, r, false)
 	opt, _ := options(t, r)
@@ -337,6 +339,9 @@ func TestOwnQuitACL(t *testing.T) {
 	x := installation(r)
 	if v, err := x.Option(context.Background(), x.Config(), "acl_smtp_quit"); err != nil || v != "acl_quit" {
 		t.Errorf("acl_smtp_quit = %q, %v; want the administrator's", v, err)
+	}
+	if v, err := x.Option(context.Background(), x.Config(), "add_environment"); err != nil || v != "<; PATH=/bin:/usr/bin" {
+		t.Errorf("add_environment = %q, %v; want the administrator's", v, err)
 	}
 	must(t, Remove(context.Background(), opt))
 	same(t, "after remove", before, snapshot(t, r, false))
@@ -972,6 +977,22 @@ func TestOwnCommandACL(t *testing.T) {
 		t.Errorf("%v; want both snippets and the remedy", err)
 	}
 	same(t, "after the failure", before, snapshot(t, r, true))
+}
+
+// A list pasted from Postfix goes on in the next line, which to Exim is an
+// option. What to do is said, and works.
+func TestPastedLines(t *testing.T) {
+	t.Parallel()
+	r := newRoot(t, lab.DefaultSuite, "symbiosis")
+	r.Local("CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org*3,", "  bl.spamcop.net*2")
+	opt, _ := options(t, r)
+	err := Apply(context.Background(), opt)
+	const want = `write the whole value on one line, with " : " between two lists`
+	if err == nil || !strings.Contains(err.Error(), "22-connect-check-local:2") || !strings.Contains(remedy.Of(err), want) {
+		t.Errorf("%v; %s; want the line and %s", err, remedy.Of(err), want)
+	}
+	r.Local("CHECK_CONNECT_IP_DNSBLS == zen.spamhaus.org*3 : bl.spamcop.net*2")
+	must(t, Apply(context.Background(), opt))
 }
 
 // Where Exim runs it is restarted, and where the restart fails everything is

@@ -36,6 +36,16 @@ func Printable(s string) string {
 	return b.String()
 }
 
+// Shell gives a text as one word of a command that is to be typed.
+func Shell(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_./:@%+=,-", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // Plural spells a number of things: 1 row, 2 rows.
 func Plural[N int | int64](n N, thing string) string {
 	if n != 1 {

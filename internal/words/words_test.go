@@ -47,3 +47,11 @@ func TestPlural(t *testing.T) {
 		}
 	}
 }
+
+func TestShell(t *testing.T) {
+	for s, want := range map[string]string{"": "''", "/var/log/exim4/mainlog.1": "/var/log/exim4/mainlog.1", "a b": "'a b'", "a'b;": `'a'\''b;'`} {
+		if got := Shell(s); got != want {
+			t.Errorf("%q: %s; want %s", s, got, want)
+		}
+	}
+}

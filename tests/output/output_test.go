@@ -68,7 +68,7 @@ var arguments = map[string][]string{
 
 // noFiles are the words that --help has for values that are no names of files.
 // --root names the system to work on, and no file in it.
-var noFiles = strings.Fields("CIDR COUNT DAYS DIR FORMAT HOST[:PORT] LISTS MINUTES N ORDER SCORE TIME")
+var noFiles = strings.Fields("CIDR COUNT DAYS DIR FORMAT HOST[:PORT] LISTS MINUTES N ORDER SCORE TIME VARIABLE")
 
 var commands = []string{"check", "db", "patterns", "setup"}
 

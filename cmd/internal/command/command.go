@@ -110,6 +110,10 @@ func shown(text string) string {
 	return strings.Join(lines, "\n")
 }
 
+// Printf writes to standard output, for people: whatever is in it, a terminal
+// obeys nothing.
+func Printf(format string, args ...any) { fmt.Print(shown(fmt.Sprintf(format, args...))) }
+
 // NoArguments refuses arguments that are no flags.
 func NoArguments(c *cli.Context) error {
 	if c.Args().Present() {
@@ -153,7 +157,8 @@ func EscapeJSON(text []byte) []byte {
 }
 
 // Diff gives the change of a file in the form that patch(1) takes, "" when
-// there is none. Content that is nil stands for a file that is not there.
+// there is none. Content that is nil stands for a file that is not there. Control
+// characters are shown as everywhere; patch(1) will not take such a line.
 func Diff(path string, old, new []byte) string {
 	from, to := path, path
 	if old == nil {
@@ -165,5 +170,9 @@ func Diff(path string, old, new []byte) string {
 	text := string(diff.Diff(from, old, to, new))
 	// The first line repeats the names in a form that patch does not know.
 	_, text, _ = strings.Cut(text, "\n")
-	return text
+	parts := strings.Split(text, "\t") // configurations are full of tabs
+	for i, p := range parts {
+		parts[i] = shown(p)
+	}
+	return strings.Join(parts, "\t")
 }

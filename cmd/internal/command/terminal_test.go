@@ -30,6 +30,13 @@ func TestErrorsDriveNoTerminal(t *testing.T) {
 	}
 }
 
+func TestDiffDrivesNoTerminal(t *testing.T) {
+	got := Diff("a\x1b[31m", []byte("x\n"), []byte("x\n\ty\x1b[2J\u009b\n"))
+	if want := "--- a\\x1b[31m\n+++ a\\x1b[31m\n@@ -1,1 +1,2 @@\n x\n+\ty\\x1b[2J\\u009b\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestColour(t *testing.T) {
 	if got := Red.Paint("denied", true); got != "\x1b[31mdenied\x1b[0m" {
 		t.Errorf("%q", got)
