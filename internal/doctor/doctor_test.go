@@ -20,8 +20,16 @@ import (
 
 // The test binary is also the tool, to be run in a server's namespace.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "check" {
-		found, err := Check(context.Background(), os.Args[2])
+	if len(os.Args) == 3 && os.Args[1] == "apply" {
+		if err := setup.Apply(context.Background(), setup.Options{Root: os.Args[2], Note: func(s string) { fmt.Println(s) }}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) == 3 && strings.HasPrefix(os.Args[1], "check") {
+		// A machine with much else to do is not what is tested here.
+		found, err := Check(context.Background(), Options{Root: os.Args[2], Limit: map[string]time.Duration{"check": time.Minute}[os.Args[1]]})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -472,7 +480,7 @@ func TestCheckOverruled(t *testing.T) {
 	ctx := context.Background()
 	overruled := func() string {
 		t.Helper()
-		found, err := Check(ctx, r.Dir)
+		found, err := Check(ctx, Options{Root: r.Dir, Limit: time.Minute})
 		must(t, err)
 		said := ""
 		for _, f := range found {
