@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,7 +113,7 @@ func list(c *cli.Context) error {
 	} else if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name(), err)
 	}
-	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
+	entries, err := firewall.ReadAll(p.platform.Blacklists())
 	if err != nil {
 		return err
 	}
@@ -127,7 +126,7 @@ func list(c *cli.Context) error {
 	}
 	all := []blacklist.Host{}
 	if counted {
-		if all, err = blacklist.List(c.Context, p.database, blacklist.Filter{Order: f.Order}); err != nil {
+		if all, err = blacklist.ListAll(c.Context, p.databases, blacklist.Filter{Order: f.Order}); err != nil {
 			return err
 		}
 	}

@@ -210,8 +210,8 @@ func printStatus(r setup.Report) {
 	if r.EventAction != "" {
 		fmt.Printf("event_action taken over: %s (from %s)\n", r.EventAction, strings.Join(r.EventSnippets, ", "))
 	}
-	if r.PatternsFile != "" {
-		fmt.Printf("patterns: %s\n", r.PatternsFile)
+	if len(r.PatternsFiles) > 0 {
+		fmt.Printf("patterns: %s\n", strings.Join(r.PatternsFiles, ", "))
 	}
 	if r.Exim != 0 {
 		fmt.Printf("exim: process %d\n", r.Exim)
