@@ -28,11 +28,13 @@ func listCommand() *cli.Command {
 		Name: "list", Usage: "list the hosts, the latest offender first",
 		Description: `DENIED says whether the host's count is above the threshold of the connect
 check: yes or no; learn or off where it is but the check is in that state;
-sender or parole where that saves it. A user's host is denied on port 25 only.
+white-listed, sender or parole where that saves it. A user's host is denied on
+port 25 only.
 STANDING is what it has earned: user, sender, guesser, offender, parole; show
 says more. With --standing, hosts are listed that the firewall has never
-counted as well, with their last visit. FIREWALL says whether the host is in blacklist.d now: by the administrator or
-by the scan (auto), and for which ports. REPORTS are the scans that met the
+counted as well, with their last visit. FIREWALL says whether the host is in
+blacklist.d now, of the platform's firewall or of nftfw: by the administrator
+or by the scan (auto), and for which ports. REPORTS are the scans that met the
 host.`,
 		Flags: append([]cli.Flag{
 			&cli.Int64Flag{Name: "min-count", Usage: "only hosts with at least this `COUNT`"},
@@ -144,6 +146,7 @@ func list(c *cli.Context) error {
 	for i, h := range all {
 		records[i] = newRecord(h, entries, j, known[h.Key].Standing(j.Policy, j.now))
 	}
+	spare(c, p, records)
 	withLists := c.Bool("dnsbl")
 	if withLists {
 		keys := make([]address.Key, len(all))

@@ -69,8 +69,9 @@ func show(c *cli.Context) error {
 		}
 	}
 	w := bufio.NewWriter(os.Stdout)
+	lists := exempt(c, p, keys)
 	for i, k := range keys {
-		v := view{key: k, black: entries, white: white, listed: found[i], judge: j, columns: columns}
+		v := view{exempt: lists[k], key: k, black: entries, white: white, listed: found[i], judge: j, columns: columns}
 		v.host = blacklist.Host{IP: k.String(), Key: k}
 		if counted {
 			for _, path := range p.databases {
@@ -99,6 +100,7 @@ type view struct {
 	days         map[string]int64 // counts by day; nil where the database keeps only a sum
 	lastDay      int64            // count of the last 24 hours
 	black, white firewall.Entries
+	exempt       string  // the list of known hosts that has it, "" for none
 	listed       *listed // nil when the lists were not asked
 	judge        judge
 	columns      int
@@ -166,7 +168,13 @@ func (v *view) write(w io.Writer) {
 		v.writeStanding(field)
 	}
 	above := fmt.Sprintf("%d is above the threshold of %d", count, v.judge.Threshold)
-	switch v.judge.denies(count, standing) {
+	verdict := v.judge.denies(count, standing)
+	if v.exempt != "" {
+		verdict = whiteListed
+	}
+	switch verdict {
+	case whiteListed:
+		field("connect", "not checked, because it is white-listed: +%s has it", v.exempt)
 	case "yes":
 		if standing.User {
 			above += "; but let in on 465 and 587, as a user's host"

@@ -176,6 +176,30 @@ func beside(t *testing.T, name, prefix string) {
 		}
 	}
 
+	// A white list saves whom it names, and its neighbours in the list not.
+	friends := r.Path("etc/exim4/whitelist_connect_hosts")
+	must(t, os.WriteFile(friends, []byte("# ours\n45.80.250.1\n2a0e:20::/64\n"), 0o644))
+	white := regexp.MustCompile(`(?m)^(\S+) .* white-listed`)
+	var saved []string
+	for _, m := range white.FindAllStringSubmatch(db("list"), -1) {
+		saved = append(saved, m[1])
+	}
+	slices.Sort(saved)
+	if fmt.Sprint(saved) != "[2a0e:20::/64 45.80.250.1]" {
+		t.Errorf("list says white-listed of %v", saved)
+	}
+	for _, addr := range []string{six, "45.80.250.1"} {
+		if shown := db("show", addr); !strings.Contains(shown, "not checked, because it is white-listed: +whitelist_connection_check has it") {
+			t.Errorf("show says of %s, which is white-listed:\n%s", addr, shown)
+		}
+		cmd := r.Command("exim4", "-bh", addr)
+		cmd.Stdin = strings.NewReader("QUIT\r\n")
+		if said, _ := cmd.CombinedOutput(); !regexp.MustCompile(`(?m)^220 `).Match(said) {
+			t.Errorf("Exim says to %s, which is white-listed:\n%s", addr, said)
+		}
+	}
+	must(t, os.Remove(friends))
+
 	// The doctor reads nftfw's.
 	found, err := doctor.Check(ctx, doctor.Options{Root: r.Dir})
 	must(t, err)
