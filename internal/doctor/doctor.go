@@ -148,6 +148,7 @@ func (d *doctor) all(over <-chan time.Time, progress func([]string), steps []ste
 		own.found, own.late = nil, false
 		go func() {
 			s.look(&own)
+			own.late = own.late || len(own.found) == 0 && own.ctx.Err() != nil
 			ends <- end{i, &own}
 		}()
 	}

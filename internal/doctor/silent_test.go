@@ -71,7 +71,7 @@ func TestNothingFinished(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
-	if len(found) != 15 {
+	if len(found) != 16 {
 		t.Errorf("%d things are not finished: %v", len(found), found)
 	}
 	if len(looked) < 2 || len(looked[0]) != 15 || looked[len(looked)-1] != nil {
