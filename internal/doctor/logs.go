@@ -35,7 +35,7 @@ func (d *doctor) logs() {
 		case l.Syslog && !strings.HasPrefix(f.Log, "/var/log/exim4/") && d.there(f.Log):
 			syslog = name // our patterns take its lines too
 		default:
-			d.fail("logging", blindRemedy(l, f.Log, file), "%s reads %s, which Exim does not write: it logs to %s, so the firewall counts nobody",
+			d.fail("logging", blindRemedy(l, file), "%s reads %s, which Exim does not write: it logs to %s, so the firewall counts nobody",
 				words.Printable(file), name, places(l))
 		}
 	}
@@ -71,7 +71,7 @@ func places(l exim.Logs) string {
 }
 
 // blindRemedy says how the two come together.
-func blindRemedy(l exim.Logs, log, file string) string {
+func blindRemedy(l exim.Logs, file string) string {
 	if slices.ContainsFunc(l.Files, func(f string) bool { return strings.Contains(f, "%") }) || len(l.Files) == 0 {
 		also := ""
 		if l.Syslog {

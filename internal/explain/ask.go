@@ -46,14 +46,6 @@ func isKnown(host netip.Addr) []string {
 	return all
 }
 
-// database is the path of the firewall's database, as Exim sees it.
-func (e *examiner) database() string {
-	if !e.report.Active {
-		return e.Inside(e.Database)
-	}
-	return e.value(rules.Database)
-}
-
 // valid asks whether the values of the macros have their form.
 func (e *examiner) valid(macros ...string) string {
 	var values []string
