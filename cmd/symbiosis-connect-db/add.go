@@ -64,7 +64,11 @@ func add(c *cli.Context) error {
 			return err
 		}
 	}
-	if err := blacklist.Add(c.Context, p.database, k, n, at); err != nil {
+	database, err := p.writable(c.Context)
+	if err != nil {
+		return err
+	}
+	if err := blacklist.Add(c.Context, database, k, n, at); err != nil {
 		return err
 	}
 	if p.hosts != "" {

@@ -20,8 +20,10 @@ func checkCommand() *cli.Command {
 				return err
 			}
 			if counted {
-				if err := blacklist.Check(c.Context, p.database); err != nil {
-					return err
+				for _, path := range p.databases {
+					if err := blacklist.Check(c.Context, path); err != nil {
+						return err
+					}
 				}
 			}
 			if p.hosts != "" {

@@ -67,17 +67,24 @@ func deleteHosts(c *cli.Context) error {
 			return err
 		}
 	}
+	counts := map[string][]blacklist.Row{} // by database
 	var rows []blacklist.Row
-	if len(keys) > 0 && counted {
-		if rows, err = blacklist.Rows(c.Context, p.database, keys...); err != nil {
+	for _, path := range p.databases {
+		if len(keys) == 0 || !counted {
+			break
+		}
+		found, err := blacklist.Rows(c.Context, path, keys...)
+		if err != nil && !errors.Is(err, blacklist.ErrNoTable) {
 			return err
 		}
+		counts[path], rows = found, append(rows, found...)
 	}
+	slices.SortStableFunc(rows, func(a, b blacklist.Row) int { return strings.Compare(a.IP, b.IP) })
 	against, err := heldAgainst(c.Context, p, keys)
 	if err != nil {
 		return err
 	}
-	var files []address.Key
+	var files []string
 	if c.Bool("firewall") {
 		if files, err = automatic(p, keys); err != nil {
 			return err
@@ -108,32 +115,11 @@ func deleteHosts(c *cli.Context) error {
 			return nil
 		}
 	}
-	if len(rows) > 0 {
-		saved, err := save(p, rows)
-		if err != nil {
-			return err
+	for _, path := range p.databases {
+		if len(counts[path]) == 0 {
+			continue
 		}
-		n, err := blacklist.DeleteRows(c.Context, p.database, rows)
-		if err != nil && n > 0 {
-			err = fmt.Errorf("%v; the same command deletes the rest", err)
-		}
-		if err == nil || n > 0 {
-			undo := name() + " restore"
-			if p.given {
-				full, err := filepath.Abs(p.database)
-				if err != nil {
-					return err
-				}
-				undo += " --database " + quoted(full)
-			}
-			if p.platform.Root != "/" {
-				undo += " --root " + quoted(p.platform.Root)
-			}
-			command.Printf("deleted %s. To undo it: %s %s\n", words.Plural(n, "row"), undo, quoted(saved))
-		} else {
-			os.Remove(saved) // nothing went, so there is nothing to bring back
-		}
-		if err != nil {
+		if err := deleteRows(c.Context, p, path, counts[path]); err != nil {
 			return err
 		}
 	}
@@ -147,21 +133,28 @@ func deleteHosts(c *cli.Context) error {
 		}
 		fmt.Printf("hosts.db has forgotten what was against %s\n", words.Plural(n, "host"))
 	}
-	for _, k := range files {
-		removed, err := firewall.RemoveAutomatic(filepath.Join(p.platform.FirewallDir, "blacklist.d"), k)
+	for _, k := range keys {
+		if !c.Bool("firewall") {
+			break
+		}
+		removed, err := firewall.RemoveAutomatic(p.platform.Blacklists(), k)
+		for _, file := range removed {
+			fmt.Printf("removed %s; the firewall follows at its next reload, within the hour\n", words.Printable(file))
+		}
 		if err != nil {
 			return err
 		}
-		if removed {
-			fmt.Printf("removed %s.auto; the firewall follows at its next reload, within the hour\n", k.FileName())
+	}
+	left := 0
+	for _, k := range keys {
+		if still, err := automatic(p, []address.Key{k}); err != nil {
+			return err
+		} else if len(still) > 0 {
+			left++
 		}
 	}
-	left, err := automatic(p, keys)
-	if err != nil {
-		return err
-	}
-	if n := len(left); n > 0 {
-		fmt.Printf("%s still in the firewall, by the scan's file in blacklist.d: --firewall removes that too\n", words.Plural(n, "host"))
+	if left > 0 {
+		fmt.Printf("%s still in the firewall, by the scan's file in blacklist.d: --firewall removes that too\n", words.Plural(left, "host"))
 	}
 	return nil
 }
@@ -183,7 +176,7 @@ func chosen(c *cli.Context, p place, counted bool) ([]address.Key, error) {
 	}
 	var found []blacklist.Host
 	if counted {
-		if found, err = blacklist.List(c.Context, p.database, blacklist.Filter{Keep: f.Keep}); err != nil {
+		if found, err = blacklist.ListAll(c.Context, p.databases, blacklist.Filter{Keep: f.Keep}); err != nil {
 			return nil, err
 		}
 	}
@@ -246,21 +239,49 @@ func heldAgainst(ctx context.Context, p place, keys []address.Key) (found []addr
 	return found, err
 }
 
-// automatic gives those of the hosts that have an automatic firewall file.
-func automatic(p place, keys []address.Key) (found []address.Key, err error) {
+// automatic gives the files that the scans of the firewalls wrote for the hosts.
+func automatic(p place, keys []address.Key) (found []string, err error) {
 	for _, k := range keys {
-		has, err := firewall.HasAutomatic(filepath.Join(p.platform.FirewallDir, "blacklist.d"), k)
+		files, err := firewall.Automatic(p.platform.Blacklists(), k)
 		if err != nil {
 			return nil, err
 		}
-		if has {
-			found = append(found, k)
-		}
+		found = append(found, files...)
 	}
 	return found, nil
 }
 
-func describe(rows []blacklist.Row, files []address.Key) {
+// deleteRows saves the rows of one database, deletes them there, and says how to
+// bring them back.
+func deleteRows(ctx context.Context, p place, path string, rows []blacklist.Row) error {
+	saved, err := save(p, rows)
+	if err != nil {
+		return err
+	}
+	n, err := blacklist.DeleteRows(ctx, path, rows)
+	if err != nil && n > 0 {
+		err = fmt.Errorf("%v; the same command deletes the rest", err)
+	}
+	if err != nil && n == 0 {
+		os.Remove(saved) // nothing went, so there is nothing to bring back
+		return err
+	}
+	undo := name() + " restore"
+	if into, e := p.writable(ctx); p.given || e != nil || into != path {
+		full, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		undo += " --database " + quoted(full)
+	}
+	if p.platform.Root != "/" {
+		undo += " --root " + quoted(p.platform.Root)
+	}
+	fmt.Printf("deleted %s. To undo it: %s %s\n", words.Plural(n, "row"), undo, quoted(saved))
+	return err
+}
+
+func describe(rows []blacklist.Row, files []string) {
 	type host struct {
 		ip          string
 		rows, count int64
@@ -285,8 +306,8 @@ func describe(rows []blacklist.Row, files []address.Key) {
 	if len(rows) > 0 {
 		fmt.Printf("to delete: %s of %s\n", words.Plural(len(rows), "row"), words.Plural(len(hosts), "host"))
 	}
-	for _, k := range files {
-		fmt.Printf("to remove: blacklist.d/%s.auto\n", k.FileName())
+	for _, file := range files {
+		fmt.Printf("to remove: %s\n", words.Printable(file))
 	}
 }
 

@@ -27,13 +27,23 @@ func export(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	// Nftfw's has sums only. Where there is no other, Export says so.
+	databases, err := p.own(c.Context)
+	if err != nil {
+		return err
+	}
+	if len(databases) == 0 {
+		databases = p.databases
+	}
 	write := func(out io.Writer) error {
 		w, err := newRowWriter(out, c.String("format"))
 		if err != nil {
 			return usagef("--format: %v", err)
 		}
-		if err := blacklist.Export(c.Context, p.database, w.Write); err != nil {
-			return err
+		for _, path := range databases {
+			if err := blacklist.Export(c.Context, path, w.Write); err != nil {
+				return err
+			}
 		}
 		return w.Close()
 	}

@@ -54,15 +54,19 @@ func importRows(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	database, err := p.writable(c.Context)
+	if err != nil {
+		return err
+	}
 	if c.Bool("dry-run") {
-		n, err := blacklist.CountMissing(c.Context, p.database, rows)
+		n, err := blacklist.CountMissing(c.Context, database, rows)
 		if err != nil {
 			return err
 		}
 		fmt.Printf("would store %s, %d are there already\n", words.Plural(n, "row"), len(rows)-n)
 		return nil
 	}
-	n, err := blacklist.InsertMissing(c.Context, p.database, rows)
+	n, err := blacklist.InsertMissing(c.Context, database, rows)
 	if err != nil && n > 0 {
 		// %v, because of a damaged file the exit status would say that nothing was changed.
 		return fmt.Errorf("%v; %s stored before that, and the same command stores the rest", err, words.Plural(n, "row"))

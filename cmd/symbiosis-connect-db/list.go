@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,9 +28,10 @@ func listCommand() *cli.Command {
 		Name: "list", Usage: "list the hosts, the latest offender first",
 		Description: `DENIED says whether the host's count is above the threshold of the connect
 check: yes or no; learn or off where it is but the check is in that state;
-sender or parole where that saves it. A user's host is denied on port 25 only.
+white-listed, sender or parole where that saves it. A user's host is denied on
+port 25 only.
 STANDING is what the host has earned: user, sender, guesser, offender, parole;
-show says more. FIREWALL says whether the host is in blacklist.d now: by the
+show says more. FIREWALL says whether the host is in blacklist.d now, of the platform's firewall or of nftfw: by the
 administrator or by the scan (auto), and for which ports. BLOCKED SINCE says
 since when, and ATTEMPTS how many packets the block has dropped. REPORTS are the
 scans that met the host. With --standing, hosts are listed too that the firewall
@@ -115,7 +115,7 @@ func list(c *cli.Context) error {
 	} else if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name(), err)
 	}
-	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
+	entries, err := firewall.ReadAll(p.platform.Blacklists())
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func list(c *cli.Context) error {
 	}
 	all := []blacklist.Host{}
 	if counted {
-		if all, err = blacklist.List(c.Context, p.database, blacklist.Filter{Order: f.Order}); err != nil {
+		if all, err = blacklist.ListAll(c.Context, p.databases, blacklist.Filter{Order: f.Order}); err != nil {
 			return err
 		}
 	}
@@ -150,6 +150,7 @@ func list(c *cli.Context) error {
 	for i, h := range all {
 		records[i] = newRecord(h, entries, book, j, known[h.Key].Standing(j.Policy, j.now))
 	}
+	spare(c, p, records)
 	withLists := c.Bool("dnsbl")
 	if withLists {
 		keys := make([]address.Key, len(all))

@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("DB", "--database="+e.WorkDir+"/root/var/lib/symbiosis/firewall-blacklist-count.db")
 			e.Setenv("ROOT", "--root="+e.WorkDir+"/root")
 			e.Setenv("COUNTS", "root/var/lib/symbiosis/firewall-blacklist-count.db")
+			e.Setenv("NFTFW", "root/usr/local/var/lib/nftfw/firewall.db")
 			e.Setenv("HOSTS", "root/var/lib/symbiosis-connect-acl/hosts/hosts.db")
 			e.Setenv("ONE", "SELECT history FROM host WHERE net = '192.0.2.1'")
 			e.Setenv("NOW", "2026-06-01T12:00:00Z")
@@ -92,15 +93,17 @@ func TestScripts(t *testing.T) {
 				_, err = f.WriteAt([]byte(strings.Repeat("damaged ", 512)), n*4096)
 				ts.Check(err)
 			},
-			// run-undo: runs the command that delete printed.
+			// run-undo [FILE]: runs the commands that delete printed.
 			"run-undo": func(ts *testscript.TestScript, neg bool, args []string) {
-				_, undo, ok := strings.Cut(ts.ReadFile("stdout"), "To undo it: ")
-				if !ok {
+				undo := strings.Split(ts.ReadFile(append(args, "stdout")[0]), "To undo it: ")
+				if len(undo) < 2 {
 					ts.Fatalf("no command to undo it was printed")
 				}
-				line, _, _ := strings.Cut(undo, "\n")
-				f := strings.Fields(line)
-				ts.Check(ts.Exec(f[0], f[1:]...))
+				for _, line := range undo[1:] {
+					line, _, _ = strings.Cut(line, "\n")
+					f := strings.Fields(line)
+					ts.Check(ts.Exec(f[0], f[1:]...))
+				}
 			},
 		},
 	})

@@ -88,41 +88,31 @@ func keepHosts(ctx context.Context, p place, o options) (text string, err error)
 	return text, err
 }
 
-// ours reports whether the firewall's database is there and is one that this
-// command may write to.
-func ours(ctx context.Context, p place) (bool, error) {
-	if !exists(p.database) {
-		return false, nil
-	}
-	s, err := blacklist.DetectSchema(ctx, p.database)
-	if errors.Is(err, blacklist.ErrNoTable) {
-		return false, nil
-	}
-	return s == blacklist.SchemaSymbiosis, err
-}
-
 // dropIndex takes out the index that version 0.2.0 made.
 func dropIndex(ctx context.Context, p place, o options) (string, error) {
-	if ok, err := ours(ctx, p); err != nil || !ok || o.dryRun {
-		return "", nil // told by checkedPrune
-	}
-	dropped, err := blacklist.DropOldIndex(ctx, p.database, o.minutes)
-	if dropped {
-		return "index dropped, which nobody asks any more", err
-	}
-	return "", err
+	return p.each(func(path string) (string, error) {
+		if ok, err := blacklist.Writable(ctx, path); err != nil || !ok || o.dryRun {
+			return "", nil // told by checkedPrune
+		}
+		dropped, err := blacklist.DropOldIndex(ctx, path, o.minutes)
+		if dropped {
+			return path + ": index dropped, which nobody asks any more", err
+		}
+		return "", err
+	})
 }
 
 // checkedPrune writes nothing into a database that is damaged.
 func checkedPrune(ctx context.Context, p place, o options) (string, error) {
-	if !exists(p.database) {
-		return "", nil
-	}
-	err := blacklist.Check(ctx, p.database)
-	if errors.Is(err, blacklist.ErrNoTable) {
-		return "", nil // the firewall has counted nobody yet
-	} else if err != nil {
-		return "", err
-	}
-	return prune(ctx, p, o)
+	return p.each(func(path string) (string, error) {
+		err := blacklist.Check(ctx, path)
+		if errors.Is(err, blacklist.ErrNoTable) {
+			return "", nil // the firewall has counted nobody yet
+		} else if err != nil {
+			return "", err
+		}
+		one := p
+		one.databases = []string{path}
+		return prune(ctx, one, o)
+	})
 }

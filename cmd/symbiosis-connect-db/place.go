@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/settings"
@@ -15,12 +18,32 @@ import (
 
 // A place is what a command works on.
 type place struct {
-	database string            // the firewall's
-	given    bool              // by --database
-	hosts    string            // hosts.db; "" when --database names another one
-	sources  []string          // the firewalls' databases, whose sums hosts.db has
-	platform platform.Platform // Symbiosis' paths where neither system is installed
-	settings settings.File
+	databases []string          // the firewalls', of which each is there
+	given     bool              // by --database
+	hosts     string            // hosts.db; "" when --database names another one
+	sources   []string          // the firewalls' databases, whose sums hosts.db has
+	platform  platform.Platform // Symbiosis' paths where neither system is installed
+	settings  settings.File
+}
+
+// own gives those of the databases that have a row for each report, to which
+// rows may be added and whose old ones are pruned: not nftfw's.
+func (p place) own(ctx context.Context) (all []string, err error) {
+	for _, path := range p.databases {
+		if ok, err := blacklist.Writable(ctx, path); err != nil {
+			return nil, err
+		} else if ok {
+			all = append(all, path)
+		}
+	}
+	return all, nil
+}
+
+// writable gives the database to which rows are added: of several the first that
+// takes any, which otherwise says itself why not.
+func (p place) writable(ctx context.Context) (string, error) {
+	all, err := p.own(ctx)
+	return append(all, p.databases...)[0], err
 }
 
 var errNoDatabase = errors.New("there is no such database")
@@ -28,7 +51,7 @@ var errNoDatabase = errors.New("there is no such database")
 // where finds the database. found is false when there is nothing to do: neither
 // system is installed, or its firewall has not made the database yet.
 func where(c *cli.Context) (p place, found bool, err error) {
-	p.database, p.given = c.String("database"), c.IsSet("database")
+	p.databases, p.given = []string{c.String("database")}, c.IsSet("database")
 	p.platform, err = platform.Find(c.String("root"))
 	if errors.Is(err, platform.ErrNone) {
 		if !p.given {
@@ -46,13 +69,21 @@ func where(c *cli.Context) (p place, found bool, err error) {
 		if p.sources, err = history.Sources(p.platform); err != nil {
 			return p, false, err
 		}
-		p.database = append(p.sources, p.platform.Database)[0]
-	}
-	if _, err := os.Stat(p.database); errors.Is(err, fs.ErrNotExist) {
-		if p.given {
-			return p, false, fmt.Errorf("%s: %w; look at --database", p.database, errNoDatabase)
+		p.databases = append([]string(nil), p.sources...)
+		if len(p.databases) == 0 {
+			p.databases = []string{p.platform.Database}
 		}
-		return p, false, fmt.Errorf("%s: %w; the firewall makes it at its first scan", p.database, errNoDatabase)
+	}
+	first := p.databases[0]
+	p.databases = slices.DeleteFunc(p.databases, func(path string) bool {
+		_, err := os.Stat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+	if len(p.databases) == 0 {
+		if p.given {
+			return p, false, fmt.Errorf("%s: %w; look at --database", first, errNoDatabase)
+		}
+		return p, false, fmt.Errorf("%s: %w; the firewall makes it at its first scan", first, errNoDatabase)
 	}
 	return p, true, nil
 }

@@ -124,7 +124,7 @@ func retain(c *cli.Context) error {
 		return failed(err)
 	}
 	say("%s of %s renewed", words.Plural(result.Renewed, "block"), words.Plural(result.Blocks, "automatic block"))
-	if r.policy.Renew && r.policy.Count && exists(p.database) {
+	if r.policy.Renew && r.policy.Count && exists(p.platform.Database) {
 		if err := countKnocks(c, p, result, now); err != nil {
 			return failed(err)
 		}
@@ -187,6 +187,6 @@ func countKnocks(c *cli.Context, p place, r blocks.Result, now time.Time) error 
 	if len(rows) == 0 {
 		return nil
 	}
-	_, err := blacklist.InsertMissing(c.Context, p.database, rows)
+	_, err := blacklist.InsertMissing(c.Context, p.platform.Database, rows)
 	return err
 }

@@ -39,9 +39,10 @@ var csvHeader = []string{"ip", "timestamp", "count"}
 
 // A jsonRow is a row in JSON. What is not there is nil.
 type jsonRow struct {
-	IP        *string `json:"ip"`
-	Timestamp *int64  `json:"timestamp"`
-	Count     *int64  `json:"count"`
+	IP        *string         `json:"ip"`
+	Timestamp *int64          `json:"timestamp"`
+	Count     *int64          `json:"count"`
+	NFTFW     json.RawMessage `json:"nftfw,omitempty"` // the other columns of nftfw's table
 }
 
 // Write writes one row.
@@ -54,7 +55,7 @@ func (w *rowWriter) Write(r blacklist.Row) error {
 	if w.rows == 1 {
 		lead = "[\n"
 	}
-	b, err := json.Marshal(jsonRow{&r.IP, &r.Timestamp, &r.Count})
+	b, err := json.Marshal(jsonRow{&r.IP, &r.Timestamp, &r.Count, json.RawMessage(r.NFTFW)})
 	if err != nil {
 		return err
 	}
@@ -125,6 +126,9 @@ func readJSON(r io.Reader) ([]blacklist.Row, error) {
 		var row blacklist.Row
 		if err == nil {
 			row, err = blacklist.NewRow(*v.IP, *v.Timestamp, *v.Count)
+			if v.NFTFW != nil && err == nil {
+				row.IP, row.NFTFW = *v.IP, string(v.NFTFW)
+			}
 		}
 		if err != nil {
 			return nil, fmt.Errorf("row %d: %w", len(all)+1, err)

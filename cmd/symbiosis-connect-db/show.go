@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,17 +51,11 @@ func show(c *cli.Context) error {
 		return err
 	}
 	j := readSettings(c, p)
-	var schema blacklist.Schema
-	if counted {
-		if schema, err = blacklist.DetectSchema(c.Context, p.database); err != nil {
-			return err
-		}
-	}
-	entries, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d"))
+	entries, err := firewall.ReadAll(p.platform.Blacklists())
 	if err != nil {
 		return err
 	}
-	white, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "whitelist.d"))
+	white, err := firewall.ReadAll(p.platform.Whitelists())
 	if err != nil {
 		return err
 	}
@@ -81,12 +74,15 @@ func show(c *cli.Context) error {
 		}
 	}
 	w := bufio.NewWriter(os.Stdout)
+	lists := exempt(c, p, keys)
 	for i, k := range keys {
-		v := view{key: k, black: entries, white: white, book: book, listed: found[i], judge: j, columns: columns}
+		v := view{exempt: lists[k], book: book, key: k, black: entries, white: white, listed: found[i], judge: j, columns: columns}
 		v.host = blacklist.Host{IP: k.String(), Key: k}
 		if counted {
-			if err := v.read(c.Context, p.database, schema); err != nil {
-				return err
+			for _, path := range p.databases {
+				if err := v.read(c.Context, path); err != nil {
+					return err
+				}
 			}
 		}
 		if v.row, err = rowOf(c.Context, p, k); err != nil {
@@ -110,17 +106,26 @@ type view struct {
 	lastDay      int64            // count of the last 24 hours
 	black, white firewall.Entries
 	book         blocks.Book
+	exempt       string  // the list of known hosts that has it, "" for none
 	listed       *listed // nil when the lists were not asked
 	judge        judge
 	columns      int
 }
 
-func (v *view) read(ctx context.Context, database string, schema blacklist.Schema) error {
+// read adds what one firewall's database has.
+func (v *view) read(ctx context.Context, database string) error {
+	schema, err := blacklist.DetectSchema(ctx, database)
+	if errors.Is(err, blacklist.ErrNoTable) {
+		return nil
+	} else if err != nil {
+		return err
+	}
 	if schema == blacklist.SchemaNFTFW {
 		hosts, err := blacklist.List(ctx, database, blacklist.Filter{Net: v.key.Prefix()})
 		for _, h := range hosts {
 			if h.Key == v.key {
-				v.host, v.known = h, true
+				v.host.Add(h)
+				v.known = true
 			}
 		}
 		return err
@@ -129,12 +134,13 @@ func (v *view) read(ctx context.Context, database string, schema blacklist.Schem
 	if err != nil || len(rows) == 0 {
 		return err
 	}
-	v.known, v.days = true, map[string]int64{}
-	v.host.Reports = int64(len(rows))
-	v.host.First, v.host.Last = rows[0].Time(), rows[len(rows)-1].Time()
+	v.known = true
+	if v.days == nil {
+		v.days = map[string]int64{}
+	}
 	for _, r := range rows {
 		day := r.Time().Format(time.DateOnly)
-		v.host.Count = blacklist.Plus(v.host.Count, r.Count)
+		v.host.Add(blacklist.Host{Count: r.Count, Reports: 1, First: r.Time(), Last: r.Time()})
 		v.days[day] = blacklist.Plus(v.days[day], r.Count)
 		if r.Time().After(clock.Now().Add(-blacklist.Day)) {
 			v.lastDay = blacklist.Plus(v.lastDay, r.Count)
@@ -168,7 +174,13 @@ func (v *view) write(w io.Writer) {
 		v.writeStanding(field)
 	}
 	above := fmt.Sprintf("%d is above the threshold of %d", count, v.judge.Threshold)
-	switch v.judge.denies(count, standing) {
+	verdict := v.judge.denies(count, standing)
+	if v.exempt != "" {
+		verdict = whiteListed
+	}
+	switch verdict {
+	case whiteListed:
+		field("connect", "not checked, because it is white-listed: +%s has it", v.exempt)
 	case "yes":
 		if standing.User {
 			above += "; but let in on 465 and 587, as a user's host"

@@ -33,46 +33,52 @@ func stats(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	s := blacklist.Stats{Path: p.database}
+	each := []blacklist.Stats{{Path: p.platform.Database}}
 	if counted {
-		if s, err = blacklist.ReadStats(c.Context, p.database); err != nil {
+		each = nil
+	}
+	for _, path := range p.databases {
+		s, err := blacklist.ReadStats(c.Context, path)
+		if err != nil {
 			return err
 		}
+		each = append(each, s)
 	}
-	if s.Worst == nil {
-		s.Worst = []blacklist.Network{} // an array for a program that reads the JSON
+	for i := range each {
+		if each[i].Worst == nil {
+			each[i].Worst = []blacklist.Network{} // an array for a program that reads the JSON
+		}
 	}
 	all := struct {
 		blacklist.Stats
-		Hosts *hosts.Stats `json:"hosts"` // null where there is no hosts.db
-	}{Stats: s}
+		Others []blacklist.Stats `json:"other_firewalls,omitempty"`
+		Hosts  *hosts.Stats      `json:"hosts"` // null where there is no hosts.db
+	}{Stats: each[0], Others: each[1:]}
 	if all.Hosts, err = hostsStats(c.Context, p); err != nil {
 		return err
 	}
 	if format == "json" {
 		return command.WriteJSON(os.Stdout, all)
 	}
-	field := func(name, format string, args ...any) {
-		command.Printf("%-18s%s\n", name, fmt.Sprintf(format, args...))
-	}
-	if counted {
+	field := func(name, format string, args ...any) { command.Printf("%-18s%s\n", name, fmt.Sprintf(format, args...)) }
+	for _, s := range each {
+		if !counted {
+			field("firewall", "%s does not exist: nobody has been counted yet", s.Path)
+			break
+		}
 		field("firewall", "%s", s.Path)
 		field("layout", "%s", s.Schema)
 		field("rows", "%d", s.Rows)
 		field("hosts", "%d", s.Addresses)
-	} else {
-		field("firewall", "%s does not exist: nobody has been counted yet", s.Path)
-	}
-	if s.Alien > 0 {
-		field("", "%s not about a host", words.Plural(s.Alien, "row"))
-	}
-	if counted {
+		if s.Alien > 0 {
+			field("", "%s not about a host", words.Plural(s.Alien, "row"))
+		}
 		field("size", "%s, of which %s free", size(s.Bytes), size(s.FreeBytes))
-	}
-	if s.Rows > 0 {
-		field("growth", "%.0f rows and %s a day", s.RowsPerDay, size(int64(s.BytesPDay)))
-		field("oldest row", "%s UTC", s.Oldest.Format("2006-01-02 15:04:05"))
-		field("newest row", "%s UTC", s.Newest.Format("2006-01-02 15:04:05"))
+		if s.Rows > 0 {
+			field("growth", "%.0f rows and %s a day", s.RowsPerDay, size(int64(s.BytesPDay)))
+			field("oldest row", "%s UTC", s.Oldest.Format("2006-01-02 15:04:05"))
+			field("newest row", "%s UTC", s.Newest.Format("2006-01-02 15:04:05"))
+		}
 	}
 	if h := all.Hosts; h != nil {
 		field("Exim asks", "%s", h.Path)
@@ -82,8 +88,15 @@ func stats(c *cli.Context) error {
 			field("begun anew", "%s UTC, after a loss", h.Lost.Format("2006-01-02 15:04:05"))
 		}
 	}
-	if len(s.Worst) > 0 {
-		fmt.Println("worst networks")
+	for _, s := range each {
+		if len(s.Worst) == 0 {
+			continue
+		}
+		title := "worst networks"
+		if len(each) > 1 {
+			title += " in " + s.Path
+		}
+		fmt.Println(title)
 		for _, n := range s.Worst {
 			fmt.Printf("  %-28s count %d, %s\n", n.Net, n.Count, words.Plural(n.Hosts, "host"))
 		}

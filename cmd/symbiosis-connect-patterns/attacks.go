@@ -9,6 +9,7 @@ import (
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/patterns/attacks"
+	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -48,7 +49,13 @@ func testAttacks(c *cli.Context) error {
 		if err != nil {
 			return remedy.Add(fmt.Errorf("our patterns are not there: %w", err), "install the package again")
 		}
-		all = attacks.Live(c.Context, target, ours)
+		targets := []string{target}
+		if p, err := platform.Find(c.String("root")); err == nil && c.String("file") == "" {
+			targets = p.PatternFiles()
+		}
+		for _, target := range targets {
+			all = append(all, attacks.Live(c.Context, target, ours)...)
+		}
 	}
 	bad := 0
 	results := make([]attackResult, 0, len(all))

@@ -78,7 +78,11 @@ func test(c *cli.Context) error {
 		if err != nil {
 			return remedy.Add(err, "run it on the server, or name a pattern file")
 		}
-		names = []string{p.PatternFile()}
+		for _, file := range p.PatternFiles() {
+			if file == p.PatternFile() || exists(file) {
+				names = append(names, file)
+			}
+		}
 	}
 	if len(names) > 1 {
 		for _, l := range c.StringSlice("log") {
@@ -117,6 +121,11 @@ func test(c *cli.Context) error {
 		return cli.Exit("", exitFound)
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // readPatterns reads a file, or a pipe that the user named.

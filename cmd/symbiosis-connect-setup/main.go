@@ -91,7 +91,8 @@ func app() *cli.App {
 			"the snippets and the values in them, the running Exim and its TLS, whether innocent hosts get in, the white lists, " +
 			"hosts.db and the firewall's database, the helper, the resolver and each DNS list, the firewall patterns, the clock and cron. " +
 			"Prints one line for each finding: OK, WARN or FAIL. Exits with 0 when all is well, " +
-			"with 1 when there are warnings, and with 2 when something does not work. Changes nothing.",
+			"with 1 when there are warnings, and with 2 when something does not work. Changes nothing. " +
+			"It takes 10 seconds at most, even if DNS does not answer; what has no result by then is \"not finished\", a warning.",
 		Flags: []cli.Flag{root, asJSON, &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print only what is not OK"}},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
 			return cli.Exit(err.Error()+": see --help", exitCheckFails)
@@ -100,7 +101,11 @@ func app() *cli.App {
 			if err := command.NoArguments(c); err != nil {
 				return cli.Exit(err.Error(), exitCheckFails)
 			}
-			found, err := doctor.Check(c.Context, c.String("root"))
+			opt := doctor.Options{Root: c.String("root")}
+			if !c.Bool("quiet") {
+				opt.Progress = progress()
+			}
+			found, err := doctor.Check(c.Context, opt)
 			if err != nil {
 				return cli.Exit(err.Error(), exitCheckFails)
 			}
@@ -147,6 +152,25 @@ func dryRun(ctx context.Context, opt setup.Options) error {
 	return nil
 }
 
+// progress gives what shows on a terminal what check is still looking at, in one
+// line that is gone in the end; nil where there is no terminal.
+func progress() func(topics []string) {
+	columns, ok := command.Terminal(os.Stderr)
+	if !ok {
+		return nil
+	}
+	return func(topics []string) {
+		text := ""
+		if len(topics) > 0 {
+			text = "looking at: " + strings.Join(topics, ", ")
+		}
+		fmt.Fprintf(os.Stderr, "\r%-*s", columns-1, text[:min(len(text), columns-1)])
+		if text == "" {
+			fmt.Fprint(os.Stderr, "\r")
+		}
+	}
+}
+
 func printFindings(found []doctor.Finding, asJSON, quiet bool) error {
 	if quiet {
 		found = slices.DeleteFunc(found, func(f doctor.Finding) bool { return f.Level == doctor.OK })
@@ -186,8 +210,8 @@ func printStatus(r setup.Report) {
 	if r.EventAction != "" {
 		command.Printf("event_action taken over: %s (from %s)\n", r.EventAction, strings.Join(r.EventSnippets, ", "))
 	}
-	if r.PatternsFile != "" {
-		command.Printf("patterns: %s\n", r.PatternsFile)
+	if len(r.PatternsFiles) > 0 {
+		command.Printf("patterns: %s\n", strings.Join(r.PatternsFiles, ", "))
 	}
 	if r.Exim != 0 {
 		fmt.Printf("exim: process %d\n", r.Exim)

@@ -127,6 +127,9 @@ func TestSumsAreThePlatforms(t *testing.T) {
 				}
 				ip = netip.PrefixFrom(netip.AddrFrom16(a), 112).String()
 			}
+			if r.IntN(3) == 0 {
+				ip = respelled(r, ip)
+			}
 			count := 3 * int64(1+r.IntN(40))
 			if r.IntN(50) == 0 {
 				count = r.Int64N(1<<40) - 1<<39
@@ -159,6 +162,18 @@ func TestSumsAreThePlatforms(t *testing.T) {
 			}
 		}
 	}
+}
+
+// respelled gives another spelling of the same key, as a hand or another program
+// may have stored it.
+func respelled(r *rand.Rand, ip string) string {
+	p, err := netip.ParsePrefix(ip)
+	if err != nil {
+		return []string{"::ffff:" + ip, ip + "/32", "[" + ip + "]", " " + ip, "::FFFF:" + ip + "/128"}[r.IntN(5)]
+	}
+	full := p.Addr().StringExpanded()
+	return []string{strings.ToUpper(ip), fmt.Sprintf("%s/%d", full, p.Bits()), fmt.Sprintf("[%s|%d]", full, p.Bits()),
+		strings.ReplaceAll(full, ":0000", ":0") + "/128", p.Addr().Next().String()}[r.IntN(5)]
 }
 
 func TestSumsAtTheBounds(t *testing.T) {

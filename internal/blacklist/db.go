@@ -1,6 +1,7 @@
 // Package blacklist owns the count database that the platform's firewall
 // writes: one SQLite table of addresses, times and counts, kept with a rollback
-// journal. Nftfw's, which has one row for each address, is read only.
+// journal. Nftfw's, which has one row for each address, it reads as well, and
+// deletes hosts from it; nothing is added to it but what was deleted.
 //
 // The platform's scan writes to it without waiting for a lock (Ruby's SQLite
 // library has no busy timeout unless it is asked for one), so a lock of ours
@@ -35,7 +36,7 @@ const Table = "blacklist"
 var (
 	ErrNoTable       = errors.New("there is no table " + Table)
 	ErrUnknownSchema = errors.New("unknown schema")
-	ErrReadOnly      = errors.New("this database belongs to nftfw, which keeps it itself: it is only read here; use nftfwedit")
+	ErrReadOnly      = errors.New("this database belongs to nftfw, which keeps it itself: use nftfwedit to add to it")
 	ErrCorrupt       = errors.New("the database is corrupt")
 	ErrBusy          = errors.New("another program holds the database")
 	ErrUnsteady      = errors.New("the database is being written to all the time")
@@ -175,13 +176,13 @@ type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// writable is schemaOf for what is about to change the table.
-func writable(ctx context.Context, db querier) error {
-	s, err := schemaOf(ctx, db)
-	if err == nil && s != SchemaSymbiosis {
-		err = ErrReadOnly
+// takes returns ErrReadOnly for a table to which this package adds no rows of
+// its own, and of which it prunes none.
+func (s Schema) takes() error {
+	if s != SchemaSymbiosis {
+		return ErrReadOnly
 	}
-	return err
+	return nil
 }
 
 // DetectSchema tells the database's layout.

@@ -51,7 +51,13 @@ func insert(ctx context.Context, path string, rows []Row) (n int64, err error) {
 			return 0, fmt.Errorf("%s: %w", r.IP, err)
 		}
 	}
-	return batches(ctx, path, rows, func(tx querier, r Row) (int64, error) {
+	return batches(ctx, path, rows, func(tx querier, s Schema, r Row) (int64, error) {
+		if s == SchemaNFTFW && r.NFTFW != "" {
+			return insertNFTFW(ctx, tx, r)
+		}
+		if err := s.takes(); err != nil {
+			return 0, err
+		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO "+Table+" VALUES (?, ?, ?)", r.IP, r.Timestamp, r.Count)
 		return 1, err
 	})
@@ -61,14 +67,32 @@ func insert(ctx context.Context, path string, rows []Row) (n int64, err error) {
 // and tells how many were still there as they were. Save them first:
 // InsertMissing brings them back, also after a run that was killed half-way.
 func DeleteRows(ctx context.Context, path string, rows []Row) (n int64, err error) {
-	return batches(ctx, path, rows, func(tx querier, r Row) (int64, error) {
-		res, err := tx.ExecContext(ctx, "DELETE FROM "+Table+" WHERE rowid = ? AND ip = ? AND timestamp = ? AND count = ?",
+	return batches(ctx, path, rows, func(tx querier, s Schema, r Row) (int64, error) {
+		timestamp, count := "timestamp", "count"
+		if s == SchemaNFTFW {
+			timestamp, count = "last", nftfwCount
+		}
+		res, err := tx.ExecContext(ctx, "DELETE FROM "+Table+" WHERE rowid = ? AND ip = ? AND "+timestamp+" = ? AND "+count+" = ?",
 			r.rowid, r.IP, r.Timestamp, r.Count)
 		if err != nil {
 			return 0, err
 		}
 		return res.RowsAffected()
 	})
+}
+
+// insertNFTFW brings a row of nftfw's back, unless nftfw has counted the address
+// again meanwhile: it has one row for each.
+func insertNFTFW(ctx context.Context, tx querier, r Row) (int64, error) {
+	columns, values, args := "ip", "?", []any{r.IP}
+	for _, c := range nftfwColumns {
+		columns, values, args = columns+", "+c, values+", json_extract(?, '$."+c+"')", append(args, r.NFTFW)
+	}
+	res, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO "+Table+" ("+columns+") VALUES ("+values+")", args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
 }
 
 // InsertMissing stores those of the rows that the database does not have, in
@@ -117,13 +141,13 @@ func absent(ctx context.Context, path string, rows []Row) (missing []Row, err er
 }
 
 // batches runs do for every row, as many in a transaction as may be.
-func batches(ctx context.Context, path string, rows []Row, do func(tx querier, r Row) (int64, error)) (n int64, err error) {
+func batches(ctx context.Context, path string, rows []Row, do func(tx querier, s Schema, r Row) (int64, error)) (n int64, err error) {
 	for part := range slices.Chunk(rows, most) {
 		var changed int64
-		if err := write(ctx, path, nil, func(tx querier) error {
+		if err := write(ctx, path, nil, func(tx querier, s Schema) error {
 			changed = 0
 			for _, r := range part {
-				c, err := do(tx, r)
+				c, err := do(tx, s, r)
 				if err != nil {
 					return err
 				}

@@ -21,7 +21,9 @@ func Prune(ctx context.Context, path string, before time.Time, minutes []int, dr
 	var rowids []int64
 	if _, err := unlocked(ctx, path, func(db *sql.DB) error {
 		rowids = nil
-		if err := writable(ctx, db); err != nil {
+		if s, err := schemaOf(ctx, db); err != nil {
+			return err
+		} else if err := s.takes(); err != nil {
 			return err
 		}
 		var younger bool // found soon: the newest rows are the last
@@ -47,8 +49,11 @@ func Prune(ctx context.Context, path string, before time.Time, minutes []int, dr
 	}
 	for part := range slices.Chunk(rowids, most) {
 		var gone int64
-		if err := write(ctx, path, minutes, func(tx querier) error {
+		if err := write(ctx, path, minutes, func(tx querier, s Schema) error {
 			gone = 0
+			if err := s.takes(); err != nil {
+				return err
+			}
 			for _, id := range part {
 				// Whatever the row is by now, it goes only if it is too old.
 				res, err := tx.ExecContext(ctx, "DELETE FROM "+Table+" WHERE rowid = ? AND "+old, id, before.Unix())
@@ -87,7 +92,7 @@ func DropOldIndex(ctx context.Context, path string, minutes []int) (dropped bool
 	if err != nil || !dropped {
 		return false, err
 	}
-	err = write(ctx, path, minutes, func(tx querier) error {
+	err = write(ctx, path, minutes, func(tx querier, _ Schema) error {
 		_, err := tx.ExecContext(ctx, "DROP INDEX IF EXISTS "+OldIndex)
 		return err
 	})

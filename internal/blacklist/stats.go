@@ -35,6 +35,18 @@ type Network struct {
 	Count int64        `json:"count"`
 }
 
+// Empty reports whether the table has no row. The error is ErrNoTable where there
+// is no table either: no scan has counted anybody yet.
+func Empty(ctx context.Context, path string) (empty bool, err error) {
+	_, err = unlocked(ctx, path, func(db *sql.DB) error {
+		if _, err := schemaOf(ctx, db); err != nil {
+			return err
+		}
+		return db.QueryRowContext(ctx, "SELECT NOT EXISTS (SELECT 1 FROM "+Table+")").Scan(&empty)
+	})
+	return empty, err
+}
+
 // Silent reports whether the last report in the database is older than since:
 // the firewall counts nothing any more. The file's time says nothing about that,
 // because maintenance writes it too. An empty table is not silent. It stops

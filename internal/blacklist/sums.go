@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -190,27 +188,4 @@ func Plus(a, b int64) int64 {
 		return math.MinInt64
 	}
 	return a + b
-}
-
-// spellings gives a condition on the column ip that the rows of a host meet:
-// its own key, and for IPv6 what begins as the keys of smaller networks in it
-// do, in each of the forms that RFC 5952 can give them. Some that only begin
-// alike meet it too.
-func spellings(k address.Key) (condition string, args []any) {
-	if !k.Is6() {
-		return "ip = ?", []any{k.String()}
-	}
-	a := k.Prefix().Addr().As16()
-	var full strings.Builder
-	for i := 0; i < 8; i += 2 {
-		fmt.Fprintf(&full, "%x:", int(a[i])<<8|int(a[i+1]))
-	}
-	// With the zeros inside the /64 folded, and with those behind it.
-	a[15] = 1
-	behind := strings.TrimSuffix(netip.AddrFrom16(a).String(), "1")
-	for i := 8; i < 16; i++ {
-		a[i] = 0xff
-	}
-	inside := strings.TrimSuffix(netip.AddrFrom16(a).String(), "ffff:ffff:ffff:ffff")
-	return "(ip = ? OR ip GLOB ? OR ip GLOB ? OR ip GLOB ?)", []any{k.String(), full.String() + "*", behind + "*", inside + "*"}
 }

@@ -99,10 +99,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // write makes one small change, away from the given minutes and while the
-// firewall's scan does not run: it checks that the table is one that may be
-// changed, and runs do in one transaction, which it undoes when do fails. What
+// firewall's scan does not run: it runs do, which is told the layout of the table,
+// in one transaction, and undoes that when do fails. What
 // an administrator is waiting for keeps away from no minutes.
-func write(ctx context.Context, path string, minutes []int, do func(querier) error) error {
+func write(ctx context.Context, path string, minutes []int, do func(querier, Schema) error) error {
 	if err := quiet(ctx, minutes); err != nil {
 		return explain(path, err)
 	}
@@ -120,10 +120,11 @@ func write(ctx context.Context, path string, minutes []int, do func(querier) err
 		return explain(path, err)
 	}
 	defer tx.Rollback()
-	if err := writable(ctx, tx); err != nil {
+	s, err := schemaOf(ctx, tx)
+	if err != nil {
 		return explain(path, err)
 	}
-	if err := do(tx); err != nil {
+	if err := do(tx, s); err != nil {
 		return explain(path, err)
 	}
 	if err := tx.Commit(); err != nil {

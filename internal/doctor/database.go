@@ -54,12 +54,18 @@ func (d *doctor) firewallDatabase(path string) {
 		return
 	}
 	schema, err := blacklist.DetectSchema(d.ctx, path)
-	silent := false
+	silent, empty := false, errors.Is(err, blacklist.ErrNoTable)
 	if err == nil {
-		silent, err = blacklist.Silent(d.ctx, path, time.Now().Add(-staleAfter))
+		if empty, err = blacklist.Empty(d.ctx, path); err == nil && !empty {
+			silent, err = blacklist.Silent(d.ctx, path, time.Now().Add(-staleAfter))
+		}
 	}
 	age := time.Since(st.ModTime()).Round(time.Hour)
 	switch {
+	case empty && age <= staleAfter:
+		d.ok("database", "%s is empty: no scan has counted anybody yet", inside)
+	case empty:
+		d.warn("database", "see whether the firewall's cron job runs", "%s is empty, and was made %s ago: no scan has counted anybody yet", inside, days(age))
 	case errors.Is(err, blacklist.ErrUnsteady):
 		d.warn("database", "try again in a minute", "%v", err)
 	case errors.Is(err, blacklist.ErrCorrupt):

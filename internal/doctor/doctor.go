@@ -4,6 +4,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,43 +19,66 @@ import (
 	"symbiosis-connect-acl/internal/settings"
 )
 
-// The time that programs and lists have to answer in.
+// Limit is how long Check takes at most. A resolver that does not answer keeps
+// Exim, the lists and much else waiting; what waits longer is not finished.
+const Limit = 10 * time.Second
+
+// grace is how much of it is left for what is under way to come to its end.
+const grace = time.Second
+
+// The time that programs and lists have to answer in, within the limit.
 const (
-	helperDeadline    = 10 * time.Second
-	listsDeadline     = 4 * time.Second
-	handshakeDeadline = 20 * time.Second
+	helperDeadline = 5 * time.Second
+	listsDeadline  = 4 * time.Second
 )
 
-// doctor collects findings.
+// Options are what Check is told.
+type Options struct {
+	Root  string        // where the platform lies; "" means "/"
+	Limit time.Duration // 0 means Limit
+	// Progress is told what is still being looked at, each time that changes.
+	// It may be nil.
+	Progress func(topics []string)
+}
+
+// doctor collects findings. Each step has one of its own.
 type doctor struct {
 	platform.Platform
 	exim   exim.Installation
 	ctx    context.Context
 	found  []Finding
+	late   bool // there was no time left for a finding
 	user   exim.User
 	macros map[string]string // in force
 	wants  settings.Switches
 }
 
-func (d *doctor) ok(topic, format string, args ...any) {
-	d.found = append(d.found, Finding{OK, topic, fmt.Sprintf(format, args...), ""})
-}
+func (d *doctor) ok(topic, format string, args ...any) { d.add(OK, topic, "", format, args...) }
 
 func (d *doctor) warn(topic, remedy, format string, args ...any) {
-	d.found = append(d.found, Finding{WARN, topic, fmt.Sprintf(format, args...), remedy})
+	d.add(WARN, topic, remedy, format, args...)
 }
 
 func (d *doctor) fail(topic, remedy, format string, args ...any) {
-	d.found = append(d.found, Finding{FAIL, topic, fmt.Sprintf(format, args...), remedy})
+	d.add(FAIL, topic, remedy, format, args...)
+}
+
+// add takes a finding down. One that comes when the time is over is not to be
+// believed: what was asked was ended before it could answer.
+func (d *doctor) add(level Level, topic, remedy, format string, args ...any) {
+	if d.ctx.Err() != nil {
+		d.late = true
+		return
+	}
+	d.found = append(d.found, Finding{level, topic, fmt.Sprintf(format, args...), remedy})
 }
 
 // Check examines the installation and changes nothing. Each finding that is
 // not OK has its remedy. It needs the superuser's rights, because it tries
-// things as Exim's user.
-//
-// The platform lies under root; "" means "/".
-func Check(ctx context.Context, root string) ([]Finding, error) {
-	p, err := platform.Find(root)
+// things as Exim's user. It ends within the limit, and says what is not finished
+// then.
+func Check(parent context.Context, opt Options) ([]Finding, error) {
+	p, err := platform.Find(opt.Root)
 	if errors.Is(err, platform.ErrNone) {
 		return []Finding{{OK, "platform", "neither Symbiosis nor Sympl is installed here: nothing to check", ""}}, nil
 	}
@@ -64,6 +88,10 @@ func Check(ctx context.Context, root string) ([]Finding, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("check tries things as Exim's user: run it as root")
 	}
+	limit := cmp.Or(opt.Limit, Limit)
+	over := time.After(limit)
+	ctx, cancel := context.WithTimeout(parent, limit-grace)
+	defer cancel()
 	d := &doctor{Platform: p, exim: exim.Installation{Platform: p}, ctx: ctx}
 	work, err := os.MkdirTemp(filepath.Join(d.Root, "tmp"), d.Package+"-check-")
 	if err != nil {
@@ -73,25 +101,90 @@ func Check(ctx context.Context, root string) ([]Finding, error) {
 	if err := os.Chmod(work, 0o755); err != nil {
 		return nil, err
 	}
-	if d.configuration() {
-		d.snippets()
-		d.daemon()
-		d.values()
-		d.keys()
-		d.logging()
-		resolves := d.runTime(work)
-		d.tls()
-		d.files()
-		d.hosts()
-		d.firewallDatabases()
-		d.hints()
-		d.helper()
-		d.lists(resolves)
+	read := d.configuration()
+	if d.late {
+		d.unfinished("configuration")
 	}
-	d.patterns()
-	d.clock()
-	d.cron()
-	return d.found, nil
+	steps := []step{{"patterns", (*doctor).patterns}, {"clock", (*doctor).clock}, {"cron", (*doctor).cron}}
+	if read || d.late {
+		steps = append([]step{
+			{"snippets", (*doctor).snippets},
+			{"daemon", (*doctor).daemon},
+			{"values", (*doctor).values},
+			{"keys", (*doctor).keys},
+			{"logging", (*doctor).logging},
+			{"door", func(d *doctor) { d.door(work) }},
+			{"tls", (*doctor).tls},
+			{"files", (*doctor).files},
+			{"hosts", (*doctor).hosts},
+			{"database", (*doctor).firewallDatabases},
+			{"hints", (*doctor).hints},
+			{"helper", (*doctor).helper},
+			{"lists", func(d *doctor) { d.resolver(work) }},
+		}, steps...)
+	}
+	d.all(over, opt.Progress, steps)
+	return d.found, parent.Err()
+}
+
+// A step looks at one thing.
+type step struct {
+	topic string
+	look  func(*doctor)
+}
+
+// all takes the steps at once, so that those that wait hold up no other, and
+// adds their findings in the order of the steps.
+func (d *doctor) all(over <-chan time.Time, progress func([]string), steps []step) {
+	if progress == nil {
+		progress = func([]string) {}
+	}
+	type end struct {
+		step int
+		*doctor
+	}
+	ends := make(chan end, len(steps)) // nobody may be there to take the last of them
+	for i, s := range steps {
+		own := *d
+		own.found, own.late = nil, false
+		go func() {
+			s.look(&own)
+			own.late = own.late || len(own.found) == 0 && own.ctx.Err() != nil
+			ends <- end{i, &own}
+		}()
+	}
+	done := make([]*doctor, len(steps))
+waiting:
+	for range steps {
+		var left []string
+		for i, s := range steps {
+			if done[i] == nil {
+				left = append(left, s.topic)
+			}
+		}
+		progress(left)
+		select {
+		case e := <-ends:
+			done[e.step] = e.doctor
+		case <-over:
+			break waiting
+		}
+	}
+	progress(nil)
+	for i, s := range steps {
+		if done[i] != nil {
+			d.found = append(d.found, done[i].found...)
+		}
+		if done[i] == nil || done[i].late {
+			d.unfinished(s.topic)
+		}
+	}
+}
+
+// unfinished says that there was no time left.
+func (d *doctor) unfinished(topic string) {
+	d.found = append(d.found, Finding{WARN, topic, "not finished: there was no time left for it",
+		"see what is said about the resolver, then run: " + d.setup() + " check"})
 }
 
 // setup is the name under which the package installs the setup tool.

@@ -14,14 +14,23 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/history"
+	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/setup"
 	"symbiosis-connect-acl/tests/lab"
 )
 
 // The test binary is also the tool, to be run in a server's namespace.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "check" {
-		found, err := Check(context.Background(), os.Args[2])
+	if len(os.Args) == 3 && os.Args[1] == "apply" {
+		if err := setup.Apply(context.Background(), setup.Options{Root: os.Args[2], Note: func(s string) { fmt.Println(s) }}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) == 3 && strings.HasPrefix(os.Args[1], "check") {
+		// A machine with much else to do is not what is tested here.
+		found, err := Check(context.Background(), Options{Root: os.Args[2], Limit: map[string]time.Duration{"check": time.Minute}[os.Args[1]]})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -351,6 +360,33 @@ func TestCheck(t *testing.T) {
 			t.Cleanup(func() { f.Close() })
 			must(t, syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK}))
 		}},
+		{"other hints that a full disk left behind", "hints", FAIL, "/var/spool/exim4/db/__db.retry is empty, as a full disk leaves it: Exim waits 100 s each time", func(t *testing.T) {
+			hint(t, "__db.retry")
+		}},
+		{"other hints that are held", "hints", FAIL, fmt.Sprintf("process %d holds Exim's hints /var/spool/exim4/db/wait-remote_smtp.lockfile", os.Getpid()), func(t *testing.T) {
+			path := hint(t, "wait-remote_smtp.lockfile")
+			chown(t, path)
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			must(t, err)
+			t.Cleanup(func() { f.Close() })
+			must(t, syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK, Start: 1 << 30, Len: 1}))
+		}},
+		{"a log with a date in its name", "logging", FAIL, "reads /var/log/exim4/mainlog, which Exim does not write: it logs to /var/log/exim4/mainlog-%D", func(t *testing.T) {
+			local(t, "log_file_path = /var/log/exim4/%slog-%D")
+		}},
+		{"a log in syslog", "logging", FAIL, "which Exim does not write: it logs to syslog", func(t *testing.T) { local(t, "log_file_path = syslog") }},
+		{"a log that syslog has twice", "logging", WARN, "counts it twice from /var/log/mail.log", func(t *testing.T) {
+			local(t, "log_file_path = syslog")
+			readMailLog(t, r)
+		}},
+		{"rows that nobody asks for", "hosts", WARN, "1 row in /var/lib/symbiosis-connect-acl/hosts/hosts.db under keys that Exim asks for no host, such as \"2a0e:20::/112\"", func(t *testing.T) {
+			sh(t, "sqlite3", hostsDB, "INSERT INTO host (net, history) VALUES ('2a0e:20::/112', 60)")
+		}},
+		{"a firewall that has never counted", "database", WARN, "no scan has counted anybody yet", func(t *testing.T) {
+			sh(t, "sqlite3", db, "DELETE FROM blacklist")
+			long := time.Now().Add(-30 * 24 * time.Hour)
+			must(t, os.Chtimes(db, long, long))
+		}},
 		{"no helper", "helper", FAIL, "no such file", func(t *testing.T) { must(t, os.Remove(r.Path("usr/sbin/symbiosis-connect-check"))) }},
 		{"a helper that does not run", "helper", FAIL, "does not run", func(t *testing.T) { must(t, os.Chmod(r.Path("usr/sbin/symbiosis-connect-check"), 0o600)) }},
 		{"a white list for root only", "files", FAIL, "cannot be read", func(t *testing.T) { must(t, os.WriteFile(whitelist, []byte("192.0.2.1\n"), 0o600)) }},
@@ -435,6 +471,29 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
+	for name, change := range map[string]string{"no row yet": "DELETE FROM blacklist", "no table yet": "DROP TABLE blacklist", "no table and no page yet": ""} {
+		t.Run(name, func(t *testing.T) {
+			undo := keepFiles(t, r)
+			defer undo()
+			if change == "" {
+				must(t, os.Truncate(db, 0))
+			} else {
+				sh(t, "sqlite3", db, change)
+			}
+			if f := worst(check(), "database"); f.Level != OK || !strings.Contains(f.Text, "no scan has counted anybody yet") {
+				t.Errorf("%+v", f)
+			}
+		})
+	}
+	t.Run("a log in syslog that counts once", func(t *testing.T) {
+		undo := keepFiles(t, r)
+		defer undo()
+		local(t, "log_file_path = syslog : /var/log/exim4/%slog\nsyslog_duplication = false")
+		readMailLog(t, r)
+		if f := worst(check(), "logging"); f.Level != OK {
+			t.Errorf("%+v", f)
+		}
+	})
 	t.Run("another cron", func(t *testing.T) {
 		undo := keepFiles(t, r)
 		defer undo()
@@ -447,6 +506,36 @@ func TestCheck(t *testing.T) {
 	})
 	if f := worst(check(), ""); f.Level != OK {
 		t.Errorf("all is well again, but: %+v", f)
+	}
+}
+
+// readMailLog lets the firewall's patterns read the file of syslog.
+func readMailLog(t *testing.T, r *lab.Root) {
+	t.Helper()
+	const file = "etc/symbiosis/firewall/patterns.d/exim4.patterns"
+	r.Write("var/log/mail.log", "", 0o640)
+	t.Cleanup(func() { os.Remove(r.Path("var/log/mail.log")) })
+	r.Write(file, strings.Replace(r.Read(file), "file = /var/log/exim4/mainlog", "file = /var/log/mail.log", 1), 0o644)
+}
+
+// A container's clock is its host's.
+func TestContained(t *testing.T) {
+	for file, want := range map[string]bool{"run/systemd/container": true, ".dockerenv": true, "etc/passwd": false} {
+		root := t.TempDir()
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(root, file)), 0o755))
+		must(t, os.WriteFile(filepath.Join(root, file), nil, 0o644))
+		d := &doctor{Platform: platform.Symbiosis(root)}
+		if got := d.contained(); got != want {
+			t.Errorf("with %s: %v; want %v", file, got, want)
+		}
+	}
+	for env, want := range map[string]bool{"container=lxc\x00": true, "PATH=/bin\x00container=podman\x00": true, "TERM=container=\x00": false} {
+		root := t.TempDir()
+		must(t, os.MkdirAll(filepath.Join(root, "proc/1"), 0o755))
+		must(t, os.WriteFile(filepath.Join(root, "proc/1/environ"), []byte(env), 0o644))
+		if got := (&doctor{Platform: platform.Symbiosis(root)}).contained(); got != want {
+			t.Errorf("with %q: %v; want %v", env, got, want)
+		}
 	}
 }
 
@@ -478,7 +567,7 @@ func TestCheckOverruled(t *testing.T) {
 	ctx := context.Background()
 	overruled := func() string {
 		t.Helper()
-		found, err := Check(ctx, r.Dir)
+		found, err := Check(ctx, Options{Root: r.Dir, Limit: time.Minute})
 		must(t, err)
 		said := ""
 		for _, f := range found {

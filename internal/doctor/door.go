@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,13 +10,13 @@ import (
 	"symbiosis-connect-acl/internal/exim"
 )
 
-// runTime asks the configuration in force what no look at it can tell: whether
-// innocent hosts get in at its door, and whether it finds names in DNS.
-func (d *doctor) runTime(work string) (resolves bool) {
+// door asks the configuration in force what no look at it can tell: whether
+// innocent hosts get in.
+func (d *doctor) door(work string) {
 	p, err := d.exim.NewProof(d.ctx, d.exim.Config(), work)
 	if err != nil {
 		d.fail("door", d.build(), "%v", err)
-		return true
+		return
 	}
 	defer p.Close()
 	bad := 0
@@ -32,26 +31,35 @@ func (d *doctor) runTime(work string) (resolves bool) {
 	if bad == 0 {
 		d.ok("door", "an innocent host is greeted on ports 25, 465 and 587, over IPv4 and IPv6")
 	}
+}
+
+// resolver asks DNS through Exim, and the DNS lists where that is answered.
+func (d *doctor) resolver(work string) {
+	lists := d.namedLists()
+	p, err := d.exim.NewProof(d.ctx, d.exim.Config(), work)
+	if err != nil {
+		d.fail("resolver", d.build(), "%v", err)
+		return
+	}
+	defer p.Close()
 	// That there is no such name is an answer too.
 	host := exim.Innocent()[0][0]
 	said, err := p.Expand(d.ctx, "${lookup dnsdb{defer_strict,ptr="+host.String()+"}{found}{none}}", helperDeadline)
 	if err != nil || strings.Contains(said, "DEFER") {
 		d.fail("resolver", "see that a server named in /etc/resolv.conf runs and answers: apt-get install unbound gives one of your own",
 			"Exim gets no answer from DNS: mail to others waits, names of hosts are not found and DNS lists are not asked")
-		return false
+		return
 	}
-	return true
+	d.lists(lists)
 }
 
 // tls tries what no imagined session can: a handshake with the running Exim.
 // Where it fails, nobody can log in.
 func (d *doctor) tls() {
 	const port = 465
-	ctx, cancel := context.WithTimeout(d.ctx, handshakeDeadline)
-	defer cancel()
-	conn, err := d.exim.Dial(ctx, d.exim.Config(), port)
+	conn, err := d.exim.Dial(d.ctx, d.exim.Config(), port)
 	if err == nil {
-		err = handshake(ctx, conn)
+		err = handshake(d.ctx, conn)
 	}
 	switch {
 	case err == nil:

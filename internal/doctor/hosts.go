@@ -13,6 +13,7 @@ import (
 	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
+	"symbiosis-connect-acl/internal/words"
 )
 
 // What hosts.db should have free beside it, and how long sync and the nightly
@@ -80,12 +81,27 @@ func (d *doctor) hosts() {
 		return
 	}
 	d.hostsRoom(dir, inside)
+	d.unasked(path, inside)
 	d.sync(sync, inside)
 	if st, err := os.Lstat(hosts.Copy(path)); err == nil && time.Since(st.ModTime()) > copyLate {
 		d.warn("hosts", "see whether cron runs "+d.Name+"-connect-db maintain", "the copy of %s is of %s ago", inside, days(time.Since(st.ModTime())))
 	}
 	if len(d.found) == bad {
 		d.ok("hosts", "%s is sound, and %s can use it", inside, d.user.Name)
+	}
+}
+
+// unasked looks for rows that do nothing.
+func (d *doctor) unasked(path, inside string) {
+	var n int64
+	var some []string
+	err := hosts.With(path, func(db *hosts.DB) (err error) {
+		n, some, err = db.Unasked(d.ctx)
+		return err
+	})
+	if err == nil && n > 0 {
+		d.warn("hosts", fmt.Sprintf("run: sqlite3 %s \"delete from host where net = 'KEY'\"", inside),
+			"%s in %s under keys that Exim asks for no host, such as %q", words.Plural(n, "row"), inside, strings.Join(some, " "))
 	}
 }
 

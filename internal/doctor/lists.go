@@ -9,32 +9,37 @@ import (
 	"symbiosis-connect-acl/internal/rules"
 )
 
-// lists asks every DNS list for the entries that RFC 5782 has for this, unless
-// there is nobody to ask.
-func (d *doctor) lists(resolves bool) {
-	var all []dnsbl.List
-	macro := map[string]string{} // by zone: where it is named
+// named are the DNS lists in the macros, and where each zone is named.
+type named struct {
+	all   []dnsbl.List
+	macro map[string]string // by zone
+}
+
+func (d *doctor) namedLists() named {
+	n := named{macro: map[string]string{}}
 	for _, name := range []string{rules.ConnectLists, rules.SubmissionLists} {
 		lists, err := dnsbl.ParseLists(d.macros[name])
 		if err != nil {
 			d.fail("lists", "change "+name+" as it says in "+rules.LocalSnippet+"; then "+d.build(), "%s: %v", name, err)
 		}
 		for _, l := range lists {
-			if zone := l.DisplayName(); macro[zone] == "" {
-				macro[zone] = name
+			if zone := l.DisplayName(); n.macro[zone] == "" {
+				n.macro[zone] = name
 			}
 		}
-		all = append(all, lists...)
+		n.all = append(n.all, lists...)
 	}
-	if !resolves {
-		return // that was told
-	}
-	if len(all) == 0 {
+	return n
+}
+
+// lists asks every list for the entries that RFC 5782 has for this.
+func (d *doctor) lists(n named) {
+	if len(n.all) == 0 {
 		d.ok("resolver", "answers")
 		d.ok("lists", "no DNS list is asked")
 		return
 	}
-	health, err := dnsbl.CheckHealth(d.ctx, all, dnsbl.Options{Timeout: listsDeadline, ResolvConf: filepath.Join(d.Root, "etc/resolv.conf")})
+	health, err := dnsbl.CheckHealth(d.ctx, n.all, dnsbl.Options{Timeout: listsDeadline, ResolvConf: filepath.Join(d.Root, "etc/resolv.conf")})
 	if err != nil {
 		d.fail("resolver", "mend /etc/resolv.conf", "%v", err)
 		return
@@ -50,7 +55,7 @@ func (d *doctor) lists(resolves bool) {
 			notes = " (" + strings.Join(h.Notes, "; ") + ")"
 		}
 		// What to do stands in Problem; this is how.
-		how := fmt.Sprintf("write %s == the lists to ask into %s and %s", macro[h.Zone], rules.LocalSnippet, d.build())
+		how := fmt.Sprintf("write %s == the lists to ask into %s and %s", n.macro[h.Zone], rules.LocalSnippet, d.build())
 		switch {
 		case h.OK():
 			d.ok("lists", "%s answers as it should%s", h.Zone, notes)

@@ -39,4 +39,5 @@ func (d *doctor) logging() {
 	default:
 		d.ok("logging", "log_selector = %s", value)
 	}
+	d.logs()
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"symbiosis-connect-acl/internal/patterns"
 	"symbiosis-connect-acl/internal/patterns/attacks"
@@ -27,9 +30,25 @@ func (d *doctor) patterns() {
 		d.livePatterns(ours)
 		return
 	}
-	data, err := safepath.ReadFile(d.PatternFile())
+	before := len(d.found)
+	for _, file := range d.PatternFiles() {
+		if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		d.patternFile(file, ours, oursErr)
+	}
+	d.livePatterns(ours)
+	if len(d.found) == before {
+		d.ok(topic, "installed in %s", strings.Join(d.PatternFiles(), " and "))
+	}
+}
+
+// patternFile looks whether ours are in one of them as they should be.
+func (d *doctor) patternFile(file string, ours []byte, oursErr error) {
+	const topic = "patterns"
+	data, err := safepath.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !patterns.Installed(data) {
-		d.warn(topic, d.apply(), "ours are not in %s", d.PatternFile())
+		d.warn(topic, d.apply(), "ours are not in %s", file)
 		return
 	}
 	if err != nil {
@@ -40,19 +59,14 @@ func (d *doctor) patterns() {
 		d.fail(topic, "run: apt-get install --reinstall "+d.Package, "%v", oursErr)
 		return
 	}
-	before := len(d.found)
 	merged, superseded, err := patterns.Install(data, ours)
 	switch {
 	case err != nil:
-		d.fail(topic, "mend the line", "%s: %v", d.PatternFile(), err)
+		d.fail(topic, "mend the line", "%s: %v", file, err)
 	case len(superseded) > 0:
-		d.warn(topic, d.apply(), "%s:%d is in use, although a pattern of ours replaces it: %s", d.PatternFile(), superseded[0].Line, superseded[0].Why)
+		d.warn(topic, d.apply(), "%s:%d is in use, although a pattern of ours replaces it: %s", file, superseded[0].Line, superseded[0].Why)
 	case !bytes.Equal(merged, data):
-		d.warn(topic, d.apply(), "%s has an older version of ours", d.PatternFile())
-	}
-	d.livePatterns(ours)
-	if len(d.found) == before {
-		d.ok(topic, "installed in %s", d.PatternFile())
+		d.warn(topic, d.apply(), "%s has an older version of ours", file)
 	}
 }
 
@@ -64,10 +78,14 @@ const mostPatterns = 10
 func (d *doctor) livePatterns(ours []byte) {
 	const topic = "patterns"
 	var bad []attacks.Verdict
-	for _, v := range attacks.Live(d.ctx, d.PatternFile(), ours) {
+	var live []attacks.Verdict
+	for _, file := range d.PatternFiles() {
+		live = append(live, attacks.Live(d.ctx, file, ours)...)
+	}
+	for _, v := range live {
 		path := words.Printable(v.Path)
 		switch {
-		case d.wants.Patterns && v.Superseded != "" && v.Path == d.PatternFile():
+		case d.wants.Patterns && v.Superseded != "" && slices.Contains(d.PatternFiles(), v.Path):
 			// That was told; apply comments it out.
 		case d.wants.Patterns && v.Superseded != "":
 			d.warn(topic, "comment it out: put # at its start", "%s:%d is in use, although a pattern of ours replaces it: %s", path, v.Line, v.Superseded)

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -42,11 +43,26 @@ func (d *doctor) clock() {
 	switch {
 	case err != nil:
 		d.ok("clock", "the kernel does not say whether the clock is kept right")
+	case state == timeError && d.contained():
+		d.ok("clock", "this is a container, whose host keeps its clock")
 	case state == timeError:
 		d.warn("clock", "run: apt-get install systemd-timesyncd, or chrony", "nothing keeps the clock right")
 	default:
 		d.ok("clock", "kept right")
 	}
+}
+
+// contained reports whether this is a container, whose clock is its host's, and
+// which could not set it.
+func (d *doctor) contained() bool {
+	for _, mark := range []string{"run/systemd/container", "run/.containerenv", ".dockerenv", "dev/lxd/sock"} {
+		if _, err := os.Stat(filepath.Join(d.Root, mark)); err == nil {
+			return true
+		}
+	}
+	// What systemd and LXC give to the first process.
+	env, _ := os.ReadFile(filepath.Join(d.Root, "proc/1/environ"))
+	return bytes.HasPrefix(env, []byte("container=")) || bytes.Contains(env, []byte("\x00container="))
 }
 
 var providesCron = regexp.MustCompile(`(?m)^Provides:.*\bcron-daemon\b`)

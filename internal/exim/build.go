@@ -85,7 +85,11 @@ func (x Installation) make(ctx context.Context, limit time.Duration, args ...str
 	// one as exim4.conf~. After remove that would be one with our rules in it,
 	// in the place of the administrator's own.
 	shell := fmt.Sprintf(`umask %04o; VERSION_CONTROL=none exec "$@"`, mask)
-	out, err := x.run(ctx, limit, "/bin/sh", append([]string{"-c", shell, "sh", program}, args...)...)
+	run := x.query
+	if len(args) == 0 {
+		run = x.run // the default target starts a daemon
+	}
+	out, err := run(ctx, limit, "/bin/sh", append([]string{"-c", shell, "sh", program}, args...)...)
 	if now := (syscall.Stat_t{}); inForce && syscall.Stat(x.Config(), &now) == nil && now.Ino != st.Ino {
 		if now.Uid != st.Uid || now.Gid != st.Gid {
 			err = errors.Join(err, os.Chown(x.Config(), int(st.Uid), int(st.Gid)))

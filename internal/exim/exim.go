@@ -102,6 +102,19 @@ func (x Installation) run(ctx context.Context, limit time.Duration, program stri
 	return out.Bytes(), err
 }
 
+// Every Exim that starts asks DNS for the name of its machine, where /etc/hosts
+// does not have it, and waits for the answer as long as the C library likes to.
+// Those that only answer a question of ours need no name: with this in their
+// environment the library does not ask. A configuration that sets dns_retry and
+// dns_retrans gets its own patience back. No daemon may inherit it: it would
+// never ask anything again.
+const noName = "RES_OPTIONS=attempts:0"
+
+// query is run for an Exim that answers a question and ends.
+func (x Installation) query(ctx context.Context, limit time.Duration, program string, args ...string) ([]byte, error) {
+	return x.run(ctx, limit, "/usr/bin/env", append([]string{noName, program}, args...)...)
+}
+
 func oneLine(out []byte) string {
 	return strings.Join(strings.Fields(string(out)), " ")
 }

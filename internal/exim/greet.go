@@ -175,7 +175,7 @@ func (p *Proof) Greet(ctx context.Context, host netip.Addr, port int, limit time
 	if host.Is6() {
 		local = "2001:db8::1"
 	}
-	cmd := p.x.command(ctx, "/usr/sbin/exim4", "-C", p.x.Inside(p.conf),
+	cmd := p.x.command(ctx, "/usr/bin/env", noName, "/usr/sbin/exim4", "-C", p.x.Inside(p.conf),
 		"-bh", host.String(), "-oMi", fmt.Sprintf("[%s]:%d", local, port))
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
@@ -214,7 +214,7 @@ func (p *Proof) Greet(ctx context.Context, host netip.Addr, port int, limit time
 // Expand gives what Exim makes of a string at run time, with "exim4 -be". A
 // string that does not expand gives Exim's words instead.
 func (p *Proof) Expand(ctx context.Context, text string, limit time.Duration) (string, error) {
-	out, err := p.x.run(ctx, limit, "/usr/sbin/exim4", "-C", p.x.Inside(p.conf), "-be", text)
+	out, err := p.x.query(ctx, limit, "/usr/sbin/exim4", "-C", p.x.Inside(p.conf), "-be", text)
 	return oneLine(out), err
 }
 

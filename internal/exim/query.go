@@ -17,7 +17,7 @@ func (x Installation) Check(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	out, err := x.run(ctx, queryDeadline, program, "-bV", "-C", x.Inside(path))
+	out, err := x.query(ctx, queryDeadline, program, "-bV", "-C", x.Inside(path))
 	if err == nil {
 		return nil
 	}
@@ -35,7 +35,7 @@ func (x Installation) Version(ctx context.Context) (string, error) {
 	}
 	// The version is printed before the configuration is read, so a broken
 	// configuration is no obstacle.
-	out, err := x.run(ctx, queryDeadline, program, "-bV", "-C", "/dev/null")
+	out, err := x.query(ctx, queryDeadline, program, "-bV", "-C", "/dev/null")
 	if _, rest, ok := strings.Cut(string(out), "Exim version "); ok {
 		if f := strings.Fields(rest); len(f) > 0 {
 			return f[0], nil
@@ -52,7 +52,7 @@ func (x Installation) Version(ctx context.Context) (string, error) {
 // cannot read, and Debian sends mail about that every day.
 func (x Installation) bP(ctx context.Context, path string, args ...string) (string, error) {
 	args = append([]string{"-C", x.Inside(path), "-bP"}, args...)
-	out, err := x.run(ctx, queryDeadline, "/usr/sbin/exim4", args...)
+	out, err := x.query(ctx, queryDeadline, "/usr/sbin/exim4", args...)
 	if err != nil {
 		return "", fmt.Errorf("exim4 %s: %w: %s", strings.Join(args, " "), err, oneLine(out))
 	}

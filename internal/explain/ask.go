@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -37,20 +38,12 @@ func (e *examiner) onPorts(macro string) []string {
 }
 
 // isKnown asks whether each of knownLists has the host.
-func (e *examiner) isKnown() []string {
+func isKnown(host netip.Addr) []string {
 	var all []string
 	for _, l := range knownLists {
-		all = append(all, "${if match_ip{"+e.host.String()+"}{+"+l.name+"}{yes}{no}}")
+		all = append(all, "${if match_ip{"+host.String()+"}{+"+l.name+"}{yes}{no}}")
 	}
 	return all
-}
-
-// database is the path of the firewall's database, as Exim sees it.
-func (e *examiner) database() string {
-	if !e.report.Active {
-		return e.Inside(e.Database)
-	}
-	return e.value(rules.Database)
 }
 
 // valid asks whether the values of the macros have their form.
@@ -81,7 +74,7 @@ func unfit(macro, value string) string {
 // each of the questions.
 func (e *examiner) askAll() {
 	all := []string{questionVersion, e.thresholdValid(), e.rateValid(), e.delayValid(), e.authValid()}
-	all = append(all, e.isKnown()...)
+	all = append(all, isKnown(e.host)...)
 	for _, macro := range []string{rules.PortsHistory, rules.PortsOffences, rules.PortsRatelimit, rules.PortsDNSBLs, rules.PortsGreeting, rules.PortsReverse} {
 		all = append(all, e.onPorts(macro)...)
 	}

@@ -244,21 +244,30 @@ func isPort(text string, port int) bool {
 	return false
 }
 
-// firewall looks into blacklist.d. What stands there is turned away before
-// Exim hears of it.
+// firewall looks into every firewall's blacklist.d. What stands there is turned
+// away before Exim hears of it.
 func (e *examiner) firewall() Rule {
 	r := Rule{Name: "firewall", Evidence: []string{}}
 	for i, port := range Ports {
 		r.Findings[i] = Finding{Port: port, Verdict: Pass}
 	}
-	dir := filepath.Join(e.FirewallDir, "blacklist.d")
-	entries, err := firewall.Read(dir)
+	for _, f := range e.Firewalls() {
+		e.blocks(f, &r)
+	}
+	return r
+}
+
+// blocks adds what stands in one firewall's folder.
+func (e *examiner) blocks(f platform.Firewall, r *Rule) {
+	entries, err := firewall.Read(f.Blacklist())
 	if err != nil {
 		for i := range r.Findings {
-			r.Findings[i].Verdict = Unknown
+			if r.Findings[i].Verdict == Pass {
+				r.Findings[i].Verdict = Unknown
+			}
 		}
 		r.tell("%v", err)
-		return r
+		return
 	}
 	book, err := blocks.Open(blocks.Path(e.Platform))
 	if err != nil && !errors.Is(err, blocks.ErrDamaged) {
@@ -282,13 +291,15 @@ func (e *examiner) firewall() Rule {
 		by, ports := "by hand, "+stamp(x.Modified), "all ports"
 		if x.Automatic {
 			by = "by the scan, " + book.Of(x).String()
+			if f.Dir != e.FirewallDir { // the book is of the platform's
+				by = fmt.Sprintf("by the scan, which takes it out %d days later", f.Days)
+			}
 		}
 		if x.Ports != nil {
 			ports = "ports " + strings.Join(x.Ports, ",")
 		}
 		r.tell("%s, %s, %s", file, ports, by)
 	}
-	return r
 }
 
 // stamp writes a time for people.

@@ -29,7 +29,7 @@ var knownLists = []struct {
 func (e *examiner) accepted() Rule {
 	r, ask := e.rule("known", snippetKnown, "", "")
 	verdict, dies := Pass, false
-	for i, a := range e.ask(askLimit, e.isKnown()...) {
+	for i, a := range e.ask(askLimit, isKnown(e.host)...) {
 		l := knownLists[i]
 		switch {
 		case a.failed() && os.Geteuid() != 0:

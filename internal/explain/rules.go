@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/internal/words"
@@ -43,14 +45,20 @@ func (e *examiner) reverse(name answer) Rule {
 func (e *examiner) history() Rule {
 	r, ask := e.rule("history", snippetHistory, rules.StateHistory, rules.PortsHistory)
 	h := &History{Count: e.row.History, Threshold: strings.TrimSpace(e.value(rules.Threshold))}
-	rows, err := blacklist.Rows(e.ctx, filepath.Join(e.Root, e.database()), e.key)
+	rows, err := e.counted()
 	var sum int64
 	for _, row := range rows {
 		sum = blacklist.Plus(sum, row.Count)
 	}
-	if len(rows) > 0 {
-		h.Rows, h.First, h.Last = len(rows), rows[0].Time(), rows[len(rows)-1].Time()
+	for i, row := range rows {
+		if i == 0 || row.Time().Before(h.First) {
+			h.First = row.Time()
+		}
+		if row.Time().After(h.Last) {
+			h.Last = row.Time()
+		}
 	}
+	h.Rows = len(rows)
 	if e.noRow != "" {
 		r.set(ask, e.forgets())
 		r.tell("history not known: %s", e.noRow)
@@ -91,6 +99,25 @@ func (e *examiner) history() Rule {
 		r.set(ask, Pass)
 	}
 	return r
+}
+
+// counted gives the rows of all firewalls about the host.
+func (e *examiner) counted() (all []blacklist.Row, err error) {
+	sources, err := history.Sources(e.Platform)
+	if err != nil {
+		return nil, err
+	}
+	if len(sources) == 0 {
+		sources = []string{e.Database} // and hear why not
+	}
+	for _, path := range sources {
+		rows, err := blacklist.Rows(e.ctx, path, e.key)
+		if err != nil && !errors.Is(err, blacklist.ErrNoTable) {
+			return nil, err
+		}
+		all = append(all, rows...)
+	}
+	return all, nil
 }
 
 // passOver lets a host in whatever has been counted, as the history rule does: on

@@ -35,6 +35,19 @@ type Entry struct {
 // Entries are all entries of one directory.
 type Entries []Entry
 
+// ReadAll reads the entries in several directories, as several firewalls have
+// them.
+func ReadAll(dirs []string) (all Entries, err error) {
+	for _, dir := range dirs {
+		e, err := Read(dir)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e...)
+	}
+	return all, nil
+}
+
 // Read reads the entries in dir. A directory that does not exist has none, and
 // a file whose name is no address is none.
 func Read(dir string) (Entries, error) {
@@ -123,27 +136,42 @@ func (e Entries) Lookup(k address.Key) Entries {
 	return found
 }
 
-// HasAutomatic reports whether there is a file in dir that the platform's scan
-// wrote for the host.
-func HasAutomatic(dir string, k address.Key) (bool, error) {
-	return automatic(dir, k, func(d *safepath.Dir, name string) error {
-		_, err := d.Lstat(name)
-		return err
-	})
+// Automatic gives the names of the files in the directories that a firewall's
+// scan wrote for the host: for IPv6 those of every network or address in its
+// /64, of which Sympl's firewall and nftfw write several.
+func Automatic(dirs []string, k address.Key) (files []string, err error) {
+	all, err := ReadAll(dirs)
+	for _, e := range all.Lookup(k) {
+		if e.Automatic && e.Net.Bits() >= k.Prefix().Bits() {
+			files = append(files, e.File)
+		}
+	}
+	return files, err
 }
 
-// RemoveAutomatic removes the file that the platform's scan wrote for the host
-// in dir, and reports whether there was one. The firewall follows at its next
-// reload.
-func RemoveAutomatic(dir string, k address.Key) (bool, error) {
-	return automatic(dir, k, (*safepath.Dir).Remove)
+// RemoveAutomatic removes those files, and gives the names of those that it has
+// removed. The firewall follows at its next reload.
+func RemoveAutomatic(dirs []string, k address.Key) (removed []string, err error) {
+	files, err := Automatic(dirs, k)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		switch gone, err := remove(file); {
+		case err != nil:
+			return removed, err
+		case gone:
+			removed = append(removed, file)
+		}
+	}
+	return removed, nil
 }
 
-func automatic(dir string, k address.Key, do func(*safepath.Dir, string) error) (bool, error) {
-	d, err := safepath.OpenDir(dir)
+func remove(file string) (gone bool, err error) {
+	d, err := safepath.OpenDir(filepath.Dir(file))
 	if err == nil {
 		defer d.Close()
-		err = do(d, k.FileName()+autoSuffix)
+		err = d.Remove(filepath.Base(file))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -53,13 +53,23 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: got %+v", tt.addr, got)
 		}
 	}
-	for _, want := range []bool{true, false} {
-		if removed, err := RemoveAutomatic(dir, key(t, "2001:db8:1:2::1")); removed != want || err != nil {
+	// Of a host whose files are for smaller networks, all go.
+	other := t.TempDir()
+	for _, name := range []string{"2001:db8:1:2::|112.auto", "2001:db8:1:2:7::|112.auto", "2001:db8:1:2:8::1.auto", "2001:db8:1:22::|112.auto", "2001:db8::|32.auto"} {
+		if err := os.WriteFile(filepath.Join(other, name), []byte("all\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int{4, 0} {
+		if removed, err := RemoveAutomatic([]string{dir, other, filepath.Join(dir, "nowhere")}, key(t, "2001:db8:1:2::1")); len(removed) != want || err != nil {
 			t.Errorf("RemoveAutomatic = %v, %v; want %v", removed, err, want)
 		}
 	}
+	if left, err := Read(other); len(left) != 2 || err != nil {
+		t.Errorf("of others there are left: %v (%v)", left, err)
+	}
 	// What the administrator wrote stays.
-	if removed, err := RemoveAutomatic(dir, key(t, "2001:db8:1:3::5")); removed || err != nil {
+	if removed, err := RemoveAutomatic([]string{dir}, key(t, "2001:db8:1:3::5")); len(removed) != 0 || err != nil {
 		t.Errorf("a manual entry: %v, %v", removed, err)
 	}
 	if none, err := Read(filepath.Join(dir, "nowhere")); none != nil || err != nil {
@@ -93,7 +103,7 @@ func TestUserSwapsLinks(t *testing.T) {
 		if f, err := real.OpenFile(auto, os.O_CREATE, 0o644); err == nil {
 			f.Close()
 		}
-		_, err = RemoveAutomatic(p.Dir, k)
+		_, err = RemoveAutomatic([]string{p.Dir}, k)
 		return err
 	})
 }

@@ -43,10 +43,9 @@ func Sources(p platform.Platform) ([]string, error) {
 		}
 		return found, nil
 	}
-	for _, path := range []string{p.Database, filepath.Join(p.Root, "/var/lib/nftfw/firewall.db"),
-		filepath.Join(p.Root, "/usr/local/var/lib/nftfw/firewall.db")} {
-		if _, err := os.Stat(path); err == nil {
-			found = append(found, path)
+	for _, f := range p.Firewalls() {
+		if _, err := os.Stat(f.Database); err == nil {
+			found = append(found, f.Database)
 		}
 	}
 	return found, nil

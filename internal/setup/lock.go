@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -152,7 +153,7 @@ func (r *run) undo(ctx context.Context, entries []entry) error {
 	}
 	reconcile := func(path string, now []byte) []byte {
 		r.note("%s was edited in the meantime: your edit stays", path)
-		if path == r.PatternFile() {
+		if slices.Contains(r.PatternFiles(), path) {
 			data, _, err := patterns.Remove(now)
 			if err != nil {
 				return nil

@@ -81,22 +81,24 @@ func (r *run) planRemoval(ctx context.Context) ([]Change, error) {
 		}
 		pl.add("options", path, content[path], back, done)
 	}
-	old, err := safepath.ReadFile(r.PatternFile())
-	if err == nil {
-		if old == nil {
-			old = []byte{}
+	for _, file := range r.PatternFiles() {
+		old, err := safepath.ReadFile(file)
+		if err == nil {
+			if old == nil {
+				old = []byte{}
+			}
+			err = r.planPatternsRemoved(&pl, file, old)
 		}
-		err = r.planPatternsRemoved(&pl, old)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if old, err = os.ReadFile(r.enabling()); err == nil {
+	if old, err := os.ReadFile(r.enabling()); err == nil {
 		pl.add("switch off", r.enabling(), old, nil, "rules switched off: "+r.enabling()+" deleted")
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if old, err = os.ReadFile(r.stateFile()); err == nil {
+	if old, err := os.ReadFile(r.stateFile()); err == nil {
 		pl.add("state", r.stateFile(), old, nil, "")
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

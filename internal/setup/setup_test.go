@@ -723,7 +723,7 @@ func TestOtherMakefile(t *testing.T) {
 	before := snapshot(t, r, false)
 	opt, _ := options(t, r)
 	must(t, Apply(ctx, opt))
-	found, err := doctor.Check(ctx, r.Dir)
+	found, err := doctor.Check(ctx, doctor.Options{Root: r.Dir})
 	must(t, err)
 	for _, f := range found {
 		if f.Level != doctor.OK && (f.Topic == "build" || f.Topic == "configuration" || f.Topic == "door") {

@@ -19,7 +19,7 @@ type State struct {
 	LogSnippets   []string  // the snippets in which it stood
 	EventAction   string    `json:",omitempty"` // likewise
 	EventSnippets []string  `json:",omitempty"`
-	PatternsFile  string    // where the patterns were merged, "" when they were not
+	PatternsFiles []string  `json:",omitempty"` // where the patterns were merged
 }
 
 func (r *run) readState() (State, bool, error) {

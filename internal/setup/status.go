@@ -24,7 +24,7 @@ type Report struct {
 	LogSnippets   []string `json:"log_snippets,omitempty"`
 	EventAction   string   `json:"event_action,omitempty"` // likewise
 	EventSnippets []string `json:"event_snippets,omitempty"`
-	PatternsFile  string   `json:"patterns_file,omitempty"`
+	PatternsFiles []string `json:"patterns_files,omitempty"` // one for each firewall
 	Exim          int      `json:"exim_pid,omitempty"`
 }
 
@@ -52,8 +52,10 @@ func Status(ctx context.Context, opt Options) (Report, error) {
 		rep.LogSelector, rep.LogSnippets = s.LogSelector, s.LogSnippets
 		rep.EventAction, rep.EventSnippets = s.EventAction, s.EventSnippets
 	}
-	if data, err := safepath.ReadFile(r.PatternFile()); err == nil && patterns.Installed(data) {
-		rep.PatternsFile = r.exim.Inside(r.PatternFile())
+	for _, file := range r.PatternFiles() {
+		if data, err := safepath.ReadFile(file); err == nil && patterns.Installed(data) {
+			rep.PatternsFiles = append(rep.PatternsFiles, r.exim.Inside(file))
+		}
 	}
 	rep.Exim, _ = r.exim.Running()
 	macros, err := r.exim.Macros(ctx, r.exim.Config())

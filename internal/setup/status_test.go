@@ -2,6 +2,7 @@ package setup
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"symbiosis-connect-acl/tests/lab"
@@ -14,13 +15,13 @@ func TestStatus(t *testing.T) {
 	opt, _ := options(t, r)
 	s, err := Status(ctx, opt)
 	must(t, err)
-	if s.Platform != "sympl" || s.Applied || s.InForce || s.PatternsFile != "" || s.Since != "" {
+	if s.Platform != "sympl" || s.Applied || s.InForce || len(s.PatternsFiles) != 0 || s.Since != "" {
 		t.Errorf("before: %+v", s)
 	}
 	must(t, Apply(ctx, opt))
 	s, err = Status(ctx, opt)
 	must(t, err)
-	if !s.Applied || !s.InForce || s.PatternsFile != "/etc/sympl/firewall/patterns.d/exim4.patterns" ||
+	if !s.Applied || !s.InForce || fmt.Sprint(s.PatternsFiles) != "[/etc/sympl/firewall/patterns.d/exim4.patterns]" ||
 		s.LogSelector != "+tls_sni" || len(s.LogSnippets) != 1 || s.LogSnippets[0] != "/etc/exim4/sympl.d/00-main/50-tls-options" || s.Since == "" {
 		t.Errorf("applied: %+v", s)
 	}
