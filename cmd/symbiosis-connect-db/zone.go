@@ -15,11 +15,9 @@ import (
 
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/clock"
-	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/remedy"
-	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/internal/zone"
 )
 
@@ -163,7 +161,10 @@ func headOf(c *cli.Context, p place) (h zone.Head, err error) {
 // criteriaOf takes from the flags, Exim's configuration in force and the
 // administrator's white lists which hosts are shared.
 func criteriaOf(c *cli.Context, p place) (k zone.Criteria, err error) {
-	k = zone.Criteria{Policy: policyOf(c, p), Now: clock.Now()}
+	k = zone.Criteria{Policy: hosts.Defaults, Now: clock.Now()}
+	if found := policy(c, p); found != nil {
+		k.Policy = *found
+	}
 	if k.MaxAge, err = parseAge(c.String("max-age")); err != nil {
 		return k, err
 	}
@@ -193,22 +194,6 @@ func spared(p place) (n zone.Networks, err error) {
 		n.Add(e.Net)
 	}
 	return n, nil
-}
-
-// policyOf takes the numbers by which hosts are judged from the macros in force.
-func policyOf(c *cli.Context, p place) hosts.Policy {
-	policy := hosts.Defaults
-	x := exim.Installation{Platform: p.platform}
-	macros, err := x.Macros(c.Context, x.Config())
-	if err != nil {
-		return policy
-	}
-	for macro, to := range map[string]*int64{rules.Threshold: &policy.Threshold, "CONNECT_RECENT_OFFENCES": &policy.RecentOffences} {
-		if n, err := strconv.ParseInt(strings.TrimSpace(macros[macro]), 10, 64); err == nil && n >= 0 {
-			*to = n
-		}
-	}
-	return policy
 }
 
 // parseAge reads a time such as 30d or 12h.

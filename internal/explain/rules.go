@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -194,14 +195,19 @@ func (e *examiner) dnsbls() Rule {
 }
 
 func (e *examiner) round(out *Round, setting string) Verdict {
-	lists, err := dnsbl.ParseLists(setting)
-	if err != nil {
-		out.Problem = err.Error()
-		return Skipped
-	}
 	threshold, err := strconv.Atoi(strings.TrimSpace(e.value(rules.DNSBLThreshold)))
 	if err != nil || threshold < 1 {
 		out.Problem = unfit(rules.DNSBLThreshold, e.value(rules.DNSBLThreshold))
+		return Skipped
+	}
+	return e.askRound(out, setting, threshold, nil)
+}
+
+// askRound asks the lists through the servers, or the system's resolvers.
+func (e *examiner) askRound(out *Round, setting string, threshold int, servers []netip.AddrPort) Verdict {
+	lists, err := dnsbl.ParseLists(setting)
+	if err != nil {
+		out.Problem = err.Error()
 		return Skipped
 	}
 	timeout, err := time.ParseDuration(strings.TrimSpace(e.value(rules.DNSBLTimeout)))
@@ -209,7 +215,7 @@ func (e *examiner) round(out *Round, setting string) Verdict {
 		out.Problem = unfit(rules.DNSBLTimeout, e.value(rules.DNSBLTimeout))
 		return Skipped
 	}
-	result, err := dnsbl.Check(e.ctx, e.host, lists, dnsbl.Options{Threshold: threshold, Timeout: timeout,
+	result, err := dnsbl.Check(e.ctx, e.host, lists, dnsbl.Options{Threshold: threshold, Timeout: timeout, Servers: servers,
 		ResolvConf: filepath.Join(e.Root, dnsbl.DefaultResolvConf), All: true})
 	if err != nil {
 		out.Problem = err.Error()
