@@ -6,15 +6,13 @@ go 1.25.0
 require (
 	github.com/dlclark/regexp2 v1.12.0
 	github.com/mattn/go-sqlite3 v1.14.53
+	github.com/miekg/dns v1.1.73
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/urfave/cli/v2 v2.27.7
 	golang.org/x/net v0.57.0
 	golang.org/x/sys v0.47.0
 	golang.org/x/term v0.45.0
 )
-
-// What only the tests use.
-require github.com/miekg/dns v1.1.73
 
 require (
 	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect
