@@ -7,5 +7,9 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 # has changed, this reads 100 bytes. It stays for the minute with hosts.db open:
 # that spares Exim's connections the work of the last one to close it.
 * * * * *   root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db sync --stay
+# Where a zone is configured that several servers share: publish the hosts that
+# are worth it. This waits a moment for the line above. The service
+# symbiosis-connect-publish does the same at once; beside it, this does nothing.
+* * * * *   root  ! grep -qs '^CONNECT_ACL_PUBLISH_SERVER=.' /etc/default/symbiosis-connect-acl || [ ! -x /usr/sbin/symbiosis-connect-db ] || { sleep 5; nice symbiosis-connect-db publish; }
 # Each night: delete old rows from both databases, check both, copy hosts.db.
 43 4 * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db maintain
