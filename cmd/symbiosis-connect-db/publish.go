@@ -271,24 +271,33 @@ func (p *publishing) watch(ctx context.Context) error {
 	}
 }
 
-// wait waits until somebody has written to hosts.db, or until next.
+// wait waits until somebody has written to hosts.db, or until next. A file of the
+// database changes a moment before what was written can be read. So after each
+// change it looks twice.
 func (p *publishing) wait(ctx context.Context, w *publish.Watcher, read int64, next time.Time) error {
 	timer := time.NewTimer(time.Until(next))
 	defer timer.Stop()
+	var again <-chan time.Time
 	for {
 		version, err := p.reader.Version(ctx)
 		if err == nil && read >= 0 && version != read {
-			return pause(ctx, settle)
+			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timer.C:
 			return nil
+		case <-again:
+			again = nil
 		case _, ok := <-w.Changes:
 			if !ok {
 				return errors.New("the watch on " + p.reader.Dir() + " has ended")
 			}
+			if err := pause(ctx, settle); err != nil {
+				return err
+			}
+			again = time.After(time.Second)
 		}
 	}
 }
