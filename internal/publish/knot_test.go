@@ -52,7 +52,12 @@ func startKnot(t *testing.T, origins ...string) *knot {
 			t.Skip("knotd is not installed")
 		}
 	}
-	k := &knot{dir: t.TempDir(), addr: freePort(t), keys: map[string]tsig.Key{}, t: t}
+	return startKnotIn(t, t.TempDir(), origins...)
+}
+
+func startKnotIn(t *testing.T, dir string, origins ...string) *knot {
+	t.Helper()
+	k := &knot{dir: dir, addr: freePort(t), keys: map[string]tsig.Key{}, t: t}
 	var b strings.Builder
 	host, port, _ := net.SplitHostPort(k.addr)
 	fmt.Fprintf(&b, "server:\n    rundir: %[1]s\n    listen: %s@%s\nlog:\n  - target: stderr\n    any: info\ndatabase:\n    storage: %[1]s\nkey:\n", k.dir, host, port)
@@ -294,6 +299,46 @@ func TestFailures(t *testing.T) {
 		t.Error(err)
 	}
 	same(t, "taken back", k.holds(a))
+}
+
+// The name server's disk is full: it takes nothing more and goes on answering. What
+// waits is sent when there is room.
+func TestFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount a small disk")
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("no small disk: %v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("umount", "-l", dir).Run() })
+	const a = "mail1.example.org"
+	k := startKnotIn(t, dir, a)
+	p := k.publisher(a, filepath.Join(t.TempDir(), "a"))
+	few, many := entries(someHosts(3), zone.History, 20000), entries(someHosts(3000), zone.History, 20000)
+	if r, err := p.Run(t.Context(), few, true); err != nil || r.Added != 3 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	filler := filepath.Join(dir, "filler")
+	f, err := os.Create(filler)
+	must(t, err)
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	f.Close()
+	var failure *Failure
+	var refusal *primary.Refusal
+	if _, err := p.Run(t.Context(), many, true); !errors.As(err, &failure) || !errors.As(err, &refusal) || !strings.Contains(err.Error(), "its disk may be full") {
+		t.Errorf("a full disk: %v", err)
+	}
+	if got := k.holds(a); len(got) < 3 {
+		t.Errorf("it has forgotten what it had: %v", got)
+	}
+	must(t, os.Remove(filler))
+	if r, err := p.Run(t.Context(), many, true); err != nil || r.Recovered != 1 {
+		t.Errorf("there is room again: %+v, %v", r, err)
+	}
+	same(t, "after the disk was full", k.holds(a), lines(a, many))
 }
 
 // Servers that add, change and withdraw the same hosts at random, all at once,
