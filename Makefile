@@ -103,8 +103,8 @@ test-long: ## test, with every fault injected, every build from nothing, and Deb
 	CONNECT_ACL_LONG=1 $(MAKE) test
 
 .PHONY: demo
-demo: deps-demo deb ## the checks at work on a real Exim
-	go run ./tests/demo
+demo: deps-demo deb ## the checks at work on a real Exim; FLEET=1: three servers that share
+	go run ./tests/demo$(if $(FLEET),/fleet)
 
 .PHONY: bench
 bench: deps-bench deb ## every benchmark, or one: make bench BENCH=name
@@ -143,7 +143,7 @@ piuparts: deb deps-test ## install, upgrade, remove and purge in a bare Debian
 deps-build:
 	@$(call install-missing,$(DEPS_BUILD) $(if $(filter-out $(HOSTARCH),$(ARCH)),$(DEPS_BUILD_$(ARCH))))
 deps-demo:
-	@$(call install-missing,$(DEPS_DEMO))
+	@$(call install-missing,$(DEPS_DEMO) $(if $(FLEET),$(DEPS_FLEET)))
 deps-test:
 	@$(call install-missing,$(DEPS_TEST))
 deps-bench:

@@ -86,6 +86,7 @@ func Check(ctx context.Context, root string) ([]Finding, error) {
 		d.hints()
 		d.helper()
 		d.lists(resolves)
+		d.ownLists()
 	}
 	d.patterns()
 	d.clock()
