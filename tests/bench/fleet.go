@@ -25,7 +25,7 @@ func fleetTimes(b *bench) string {
 	elsewhere := func(n int) time.Duration {
 		host := fmt.Sprintf("8.8.%d.%d", n/250, n%250+1)
 		begin := time.Now()
-		one.Catch(host)
+		one.Offend(host)
 		for _, s := range []*fleet.Server{two, three} {
 			s.Until(host, 25, "550")
 		}

@@ -250,6 +250,16 @@ func (s *Server) Catch(host string) {
 		" on conflict(net) do update set offences = 9, offences_since = unixepoch(), offence = unixepoch(), offence_kind = 'helo';")
 }
 
+// Offend has a bot come to the server until it is caught.
+func (s *Server) Offend(host string) {
+	s.fleet.t.Helper()
+	for range 4 { // one more than CONNECT_RECENT_OFFENCES
+		c := s.Connect(host, 25)
+		c.Cmd("EHLO ylmf-pc")
+		c.Quit()
+	}
+}
+
 // Until connects again and again until the reply begins with code, and gives how
 // long that took.
 func (s *Server) Until(host string, port int, code string) time.Duration {

@@ -38,7 +38,7 @@ func TestFleet(t *testing.T) {
 	two.Root.Hosts("insert into host (net, first, last, greeted, lists_passed) values ('8.8.8.8', unixepoch(), unixepoch(), unixepoch(), unixepoch());")
 	refused(t, two, bot, 25, false)
 	begin := time.Now()
-	one.Catch(bot)
+	one.Offend(bot)
 	for _, s := range []*Server{two, three} {
 		s.Until(bot, 25, "550")
 		t.Logf("caught on %s, refused on %s after %v", one.Name, s.Name, time.Since(begin).Round(time.Millisecond))

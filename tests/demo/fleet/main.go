@@ -42,7 +42,7 @@ func demo(t testing.TB) {
 		fmt.Printf("%-46s %-6s %-14s %4d  %-5s %6.2f s   %s\n", what, strings.Split(s.Name, ".")[0], host, port, want, took.Seconds(), reason(s.Log()[mark:], host))
 	}
 	row("before", two, bot, 25, "220")
-	one.Catch(bot)
+	one.Offend(bot)
 	row("mail1 has caught a bot", two, bot, 25, "550")
 	row("the same, on the users' port", three, bot, 587, "550")
 	three.Catch(network)
