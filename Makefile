@@ -42,9 +42,10 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 DEPS_BUILD       := gcc libc6-dev
 DEPS_BUILD_amd64 := gcc-x86-64-linux-gnu libc6-dev-amd64-cross
 DEPS_BUILD_arm64 := gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-DEPS_TEST        := $(DEPS_BUILD) $(DEPS_BUILD_arm64) qemu-user-static \
-	ca-certificates cron exim4-daemon-heavy faketime iproute2 lintian man-db mmdebstrap mount piuparts \
-	python3 rbldnsd ruby ruby-sqlite3 sqlite3 strace swaks
+DEPS_FLEET       := knot nsd rbldnsd
+DEPS_TEST        := $(DEPS_BUILD) $(DEPS_BUILD_arm64) $(DEPS_FLEET) qemu-user-static \
+	bind9-utils ca-certificates cron exim4-daemon-heavy faketime iproute2 knot-dnssecutils lintian man-db mmdebstrap mount piuparts \
+	python3 ruby ruby-sqlite3 sqlite3 strace swaks
 DEPS_DEMO        := $(DEPS_BUILD) ca-certificates iproute2 mmdebstrap mount sqlite3
 DEPS_BENCH       := $(DEPS_TEST) fail2ban time
 
@@ -102,8 +103,8 @@ test-long: ## test, with every fault injected, every build from nothing, and Deb
 	CONNECT_ACL_LONG=1 $(MAKE) test
 
 .PHONY: demo
-demo: deps-demo deb ## the checks at work on a real Exim
-	go run ./tests/demo
+demo: deps-demo deb ## the checks at work on a real Exim; FLEET=1: three servers that share
+	go run ./tests/demo$(if $(FLEET),/fleet)
 
 .PHONY: bench
 bench: deps-bench deb ## every benchmark, or one: make bench BENCH=name
@@ -142,7 +143,7 @@ piuparts: deb deps-test ## install, upgrade, remove and purge in a bare Debian
 deps-build:
 	@$(call install-missing,$(DEPS_BUILD) $(if $(filter-out $(HOSTARCH),$(ARCH)),$(DEPS_BUILD_$(ARCH))))
 deps-demo:
-	@$(call install-missing,$(DEPS_DEMO))
+	@$(call install-missing,$(DEPS_DEMO) $(if $(FLEET),$(DEPS_FLEET)))
 deps-test:
 	@$(call install-missing,$(DEPS_TEST))
 deps-bench:

@@ -12,5 +12,9 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 # Look up the host names in /etc/exim4/whitelist_connect_hosts, if there are any:
 # each every five minutes, or sooner when its DNS records say so.
 * * * * *   root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db names
+# Where a zone is configured that several servers share: publish the hosts that
+# are worth it. This waits a moment for the line above. The service
+# symbiosis-connect-publish does the same at once; beside it, this does nothing.
+* * * * *   root  ! grep -qs '^CONNECT_ACL_PUBLISH_SERVER=.' /etc/default/symbiosis-connect-acl || [ ! -x /usr/sbin/symbiosis-connect-db ] || { sleep 5; nice symbiosis-connect-db publish; }
 # Each night: delete old rows from both databases, check both, copy hosts.db.
 43 4 * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db maintain

@@ -103,6 +103,9 @@ func runDNSBL(c *cli.Context) (err error) {
 	}
 	var servers []netip.AddrPort
 	for _, s := range c.StringSlice("server") {
+		if s == "" {
+			continue // Exim writes what a macro has, which may be nothing
+		}
 		server, err := dnsbl.ParseServer(s)
 		if err != nil {
 			return out.usage("--server: " + err.Error())

@@ -83,7 +83,8 @@ func app() *cli.App {
 	a := command.New(own, "maintain and inspect what is known of hosts",
 		syncCommand(), namesCommand(), retainCommand(), maintainCommand(), pruneCommand(), checkCommand(),
 		listCommand(), showCommand(), statsCommand(),
-		releaseCommand(), deleteCommand(), restoreCommand(), addCommand(), exportCommand(), importCommand())
+		releaseCommand(), deleteCommand(), restoreCommand(), addCommand(), exportCommand(), importCommand(),
+		zoneCommand(), publishCommand())
 	a.Description = "The firewall's database has one row for each time that its scan met a host in the logs. hosts.db has one\n" +
 		"row for each host, with the sum of those counts, and what Exim remembers of it; the connect checks ask\n" +
 		"it. Exit status: 0 done, also when another run is in progress; 1 it failed; 2 wrong command line;\n" +

@@ -121,6 +121,7 @@ func Check(parent context.Context, opt Options) ([]Finding, error) {
 			{"hints", (*doctor).hints},
 			{"helper", (*doctor).helper},
 			{"lists", func(d *doctor) { d.resolver(work) }},
+			{"own lists", (*doctor).ownLists},
 		}, steps...)
 	}
 	d.all(over, opt.Progress, steps)

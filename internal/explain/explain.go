@@ -99,20 +99,20 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 
 	e.lookUp() // before anything runs beside it: it changes the rights of the process
 	// What waits for a resolver goes on meanwhile.
-	var lists Rule
+	var own, lists Rule
 	var reverse answer
 	var wg sync.WaitGroup
 	wg.Add(2)
 	go func() { defer wg.Done(); reverse = e.askReverse() }()
 	e.askAll()
-	go func() { defer wg.Done(); lists = e.dnsbls() }()
+	go func() { defer wg.Done(); own, lists = e.ownDNSBLs(), e.dnsbls() }()
 	if a := e.ask(askLimit, questionVersion)[0]; !a.failed() {
 		e.report.Exim = a.text
 	}
 	wall := e.firewall()
 	known, history, offences, rate, greeting, auth := e.accepted(), e.history(), e.offences(), e.ratelimit(), e.greeting(), e.auth()
 	wg.Wait()
-	e.report.Rules = []Rule{wall, known, e.reverse(reverse), history, offences, rate, lists, greeting, e.helo(), e.authArgument(), auth}
+	e.report.Rules = []Rule{wall, known, e.reverse(reverse), history, offences, rate, own, lists, greeting, e.helo(), e.authArgument(), auth}
 	if e.noRow == "" {
 		e.report.Standing = append(e.report.Standing, e.row.Remarks(hosts.PolicyOf(e.macros), clock.Now())...)
 	}
@@ -152,6 +152,7 @@ const (
 	snippetHistory   = connectDir + "30-check-symbiosis-db"
 	snippetOffences  = connectDir + "35-check-recent-offences"
 	snippetRatelimit = connectDir + "50-ratelimit"
+	snippetOwn       = connectDir + "55-check-own-dnsbls"
 	snippetDNSBLs    = connectDir + "60-check-dnsbls"
 	snippetGreeting  = connectDir + "80-delay-greeting"
 	snippetHelper    = "10-acl/11-acl-connect-helper"
@@ -318,7 +319,7 @@ func (e *examiner) foreign() {
 			continue
 		}
 		switch connectDir + name {
-		case snippetVariables, snippetKnown, snippetLookUp, snippetReverse, snippetHistory, snippetOffences, snippetRatelimit, snippetDNSBLs, snippetGreeting,
+		case snippetVariables, snippetKnown, snippetLookUp, snippetReverse, snippetHistory, snippetOffences, snippetRatelimit, snippetOwn, snippetDNSBLs, snippetGreeting,
 			connectDir + "00-header", connectDir + "10-accept-local", connectDir + "90-default":
 		default:
 			e.note("not explained here, because it is not ours: %s%s; exim4 -bh %s tries it", connectDir, name, e.host)

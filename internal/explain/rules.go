@@ -3,6 +3,7 @@ package explain
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -221,20 +222,30 @@ func (e *examiner) dnsbls() Rule {
 }
 
 func (e *examiner) round(out *Round, setting string) Verdict {
+	value := strings.TrimSpace(e.value(rules.DNSBLThreshold))
+	if _, err := dnsbl.ParseLists(setting); err == nil {
+		if f, _ := rules.FormOf(rules.DNSBLThreshold); !f.Fits(value) {
+			out.Problem = unfit(rules.DNSBLThreshold, e.value(rules.DNSBLThreshold))
+			return Skipped
+		}
+	}
+	threshold, _ := strconv.Atoi(value)
+	return e.askRound(out, setting, threshold, nil)
+}
+
+// askRound asks the lists through the servers, or the system's resolvers.
+func (e *examiner) askRound(out *Round, setting string, threshold int, servers []netip.AddrPort) Verdict {
 	lists, err := dnsbl.ParseLists(setting)
 	if err != nil {
 		out.Problem = err.Error()
 		return Skipped
 	}
-	for _, macro := range []string{rules.DNSBLThreshold, rules.DNSBLTimeout} {
-		if f, _ := rules.FormOf(macro); !f.Fits(strings.TrimSpace(e.value(macro))) {
-			out.Problem = unfit(macro, e.value(macro))
-			return Skipped
-		}
+	if f, _ := rules.FormOf(rules.DNSBLTimeout); !f.Fits(strings.TrimSpace(e.value(rules.DNSBLTimeout))) {
+		out.Problem = unfit(rules.DNSBLTimeout, e.value(rules.DNSBLTimeout))
+		return Skipped
 	}
-	threshold, _ := strconv.Atoi(strings.TrimSpace(e.value(rules.DNSBLThreshold)))
 	timeout, _ := time.ParseDuration(strings.TrimSpace(e.value(rules.DNSBLTimeout)))
-	result, err := dnsbl.Check(e.ctx, e.host, lists, dnsbl.Options{Threshold: threshold, Timeout: timeout,
+	result, err := dnsbl.Check(e.ctx, e.host, lists, dnsbl.Options{Threshold: threshold, Timeout: timeout, Servers: servers,
 		ResolvConf: filepath.Join(e.Root, dnsbl.DefaultResolvConf), All: true})
 	if err != nil {
 		out.Problem = err.Error()

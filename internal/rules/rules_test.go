@@ -63,10 +63,10 @@ func TestShippedValues(t *testing.T) {
 		shipped[m[1]] = m[2]
 	}
 	names := []string{
-		StateSuite, StateHistory, StateRatelimit, StateDNSBLs, StateGreeting, StateHelo, StateAuth, StateReverse,
-		PortsHistory, PortsRatelimit, PortsDNSBLs, PortsGreeting, PortsReverse,
+		StateSuite, StateHistory, StateRatelimit, StateDNSBLs, StateOwnDNSBLs, StateGreeting, StateHelo, StateAuth, StateReverse,
+		PortsHistory, PortsRatelimit, PortsDNSBLs, PortsOwnDNSBLs, PortsGreeting, PortsReverse,
 		StateOffences, PortsOffences, RecentOffences, Parole,
-		Threshold, Database, HostsDatabase, Ratelimit, ConnectLists, SubmissionLists, DNSBLThreshold, DNSBLTimeout, DNSBLMemory,
+		Threshold, Database, HostsDatabase, Ratelimit, ConnectLists, SubmissionLists, DNSBLThreshold, DNSBLTimeout, DNSBLMemory, OwnLists, OwnResolver,
 		GreetingDelay, GreetingBusy, RefusedNames, AuthFailures, AuthLeniency, AuthPeriod,
 	}
 	for _, name := range names {

@@ -31,6 +31,7 @@ const (
 	output      // writes the output into it, whatever it is
 	edits       // works on it, so it must be a regular file
 	answers     // likewise, but says in its output what is wrong
+	zones       // writes a zone into it: see zone_test.go
 )
 
 // files are the options that name a file. A new one has to be added here.
@@ -46,9 +47,13 @@ var files = map[string]use{
 	"db list --database":          edits,
 	"db maintain --database":      edits,
 	"db prune --database":         edits,
+	"db publish --database":       zones, // refused, whatever it is
+	"db publish --key":            reads,
 	"db restore --database":       edits,
 	"db show --database":          edits,
 	"db stats --database":         edits,
+	"db zone --database":          zones, // refused, whatever it is
+	"db zone --output":            zones,
 	"patterns install --file":     edits,
 	"patterns install --patterns": reads,
 	"patterns remove --file":      edits,
@@ -68,7 +73,7 @@ var arguments = map[string][]string{
 
 // noFiles are the words that --help has for values that are no names of files.
 // --root names the system to work on, and no file in it.
-var noFiles = strings.Fields("CIDR COUNT DAYS DIR FORMAT HOST[:PORT] LISTS MINUTES N ORDER SCORE TIME VARIABLE")
+var noFiles = strings.Fields("CIDR COUNT DAYS DIR FORMAT HOST[:PORT] LISTS MINUTES N NAME ORDER ORIGIN SCORE TIME VARIABLE WHAT")
 
 var commands = []string{"check", "db", "patterns", "setup"}
 
