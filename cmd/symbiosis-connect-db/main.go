@@ -82,7 +82,7 @@ func name() string { return command.Name(own) }
 func app() *cli.App {
 	a := command.New(own, "maintain and inspect what is known of hosts",
 		syncCommand(), maintainCommand(), pruneCommand(), checkCommand(),
-		listCommand(), showCommand(), statsCommand(),
+		listCommand(), showCommand(), statsCommand(), reportCommand(),
 		deleteCommand(), restoreCommand(), addCommand(), exportCommand(), importCommand())
 	a.Description = "The firewall's database has one row for each time that its scan met a host in the logs. hosts.db has one\n" +
 		"row for each host, with the sum of those counts, and what Exim remembers of it; the connect checks ask\n" +

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"symbiosis-connect-acl/cmd/internal/command"
+	"symbiosis-connect-acl/internal/atomicfile"
+	"symbiosis-connect-acl/internal/clock"
+	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/eximlog"
+	"symbiosis-connect-acl/internal/firewall"
+	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/report"
+	"symbiosis-connect-acl/internal/rules"
+)
+
+func reportCommand() *cli.Command {
+	return &cli.Command{
+		Name: "report", Usage: "tell what happened at the door, and which number to change",
+		Description: `It reads Exim's main log with its rotated files, hosts.db and the firewall's
+folders, and changes nothing. First come the hosts that may have been turned
+away wrongly. The log tells the port of a refusal only with
++incoming_interface in log_selector. With --prometheus alone, nothing else is
+written. Names of accounts under attack are left out of mail.`,
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "log", Usage: "read `FILE` and its rotated ones (default: where Exim logs to)"},
+			&cli.StringFlag{Name: "since", Value: "7d", Usage: "from `TIME` on: 2026-03-15, 2026-03-15T12:00:00Z, or 7d, 24h ago"},
+			&cli.StringFlag{Name: "until", Usage: "before `TIME` (default: now)"},
+			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: text, html or json"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE` instead of standard output"},
+			&cli.StringFlag{Name: "mail", Usage: "send it to `ADDRESS` through this machine's Exim"},
+			&cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE` for the textfile collector"},
+			&cli.BoolFlag{Name: "names", Usage: "with --mail: names of accounts, too"},
+		},
+		Action: makeReport,
+	}
+}
+
+func makeReport(c *cli.Context) error {
+	if err := command.NoArguments(c); err != nil {
+		return err
+	}
+	format := c.String("format")
+	if format != "text" && format != "html" && format != "json" {
+		return usagef("--format: unknown format %q; known are text, html and json", format)
+	}
+	mail := c.String("mail")
+	if mail != "" && format == "json" {
+		return usagef("--mail: a report as json is for programs; use --format text or html")
+	}
+	to, err := recipient(mail)
+	if err != nil {
+		return err
+	}
+	now := clock.Now()
+	since, err := parseTime(c.String("since"), now)
+	if err != nil {
+		return err
+	}
+	until := now
+	if s := c.String("until"); s != "" {
+		if until, err = parseTime(s, now); err != nil {
+			return err
+		}
+	}
+	if !since.Before(until) {
+		return usagef("--since: %s is not before the end of the period, %s", c.String("since"), until.Format(time.RFC3339))
+	}
+	p, err := need(c, 0)
+	if err != nil && !(errors.Is(err, errNoDatabase) && !p.given) { // a firewall that has counted nobody yet
+		return err
+	}
+	r, err := readReport(c, p, since, until, now, mail == "" || c.Bool("names"))
+	if err != nil {
+		return err
+	}
+	write := map[string]func(io.Writer) error{"text": r.Text, "html": r.HTML,
+		"json": func(w io.Writer) error { return command.WriteJSON(w, r) }}[format]
+	if o := c.String("prometheus"); o != "" {
+		if err := atomicfile.Output(c.Context, o, 0o644, r.Metrics); err != nil {
+			return err
+		}
+	}
+	if mail != "" {
+		var body bytes.Buffer
+		if err := write(&body); err != nil {
+			return err
+		}
+		x := exim.Installation{Platform: p.platform}
+		if err := x.Send(c.Context, message(to, r.Title(), format, body.Bytes())); err != nil {
+			return err
+		}
+	}
+	switch o := c.String("output"); {
+	case o != "":
+		return atomicfile.Output(c.Context, o, 0o600, write)
+	case mail == "" && c.String("prometheus") == "" || c.IsSet("format") && mail == "":
+		return write(os.Stdout)
+	}
+	return nil
+}
+
+// readReport reads the logs and makes the report of them.
+func readReport(c *cli.Context, p place, since, until, now time.Time, names bool) (*report.Report, error) {
+	// What is kept of a million hosts has no pointers, so looking for garbage more
+	// often costs little, and halves the memory.
+	debug.SetGCPercent(25)
+	ctx := c.Context
+	x := exim.Installation{Platform: p.platform}
+	macros, err := x.Macros(ctx, x.Config())
+	if err != nil {
+		macros = map[string]string{} // the values as they are shipped
+	}
+	files, err := logFiles(ctx, x, c.StringSlice("log"), since)
+	if err != nil {
+		return nil, err
+	}
+	o := report.Options{Since: since, Until: until, Now: now, Names: names, Policy: policy(macros), Hosts: p.hosts, Firewalls: p.sources,
+		Commands: strings.TrimSuffix(name(), "-db"), Period: "15m", Limit: 10, ListsSum: 1}
+	if o.Server, err = os.Hostname(); err != nil {
+		return nil, err
+	}
+	if data, err := os.ReadFile(filepath.Join(p.platform.Root, "etc/mailname")); err == nil {
+		o.Server = strings.TrimSpace(string(data))
+	}
+	if limit, period, ok := strings.Cut(macros[rules.Ratelimit], "/"); ok {
+		if n, err := strconv.ParseFloat(strings.TrimSpace(limit), 64); err == nil {
+			o.Limit, o.Period = n, strings.TrimSpace(period)
+		}
+	}
+	o.Lists, _ = dnsbl.ParseLists(macros[rules.ConnectLists])
+	if n, err := strconv.Atoi(strings.TrimSpace(macros[rules.DNSBLThreshold])); err == nil {
+		o.ListsSum = n
+	}
+	if o.Blacklist, err = firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d")); err != nil {
+		return nil, err
+	}
+	white, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "whitelist.d"))
+	if err != nil {
+		return nil, err
+	}
+	if o.Listed, err = report.ReadKnown(p.platform.EximDir, white); err != nil {
+		return nil, err
+	}
+
+	t := report.NewTally()
+	t.Period = period(o.Period)
+	for rule, macro := range map[eximlog.Rule]string{eximlog.Reverse: rules.PortsReverse, eximlog.History: rules.PortsHistory,
+		eximlog.Rate: rules.PortsRatelimit, eximlog.DNSBL: rules.PortsDNSBLs, eximlog.Greeting: rules.PortsGreeting} {
+		t.Port[rule], _ = strconv.Atoi(strings.TrimSpace(macros[macro])) // 0 where it acts on several
+	}
+	told, end := reading(files)
+	problems, err := eximlog.Read(ctx, files, since, until, t.Add, told)
+	end()
+	if err != nil {
+		return nil, err
+	}
+	r, err := report.Make(ctx, t, o)
+	if err != nil {
+		return nil, err
+	}
+	for _, problem := range problems {
+		r.Problems = append(r.Problems, problem.Error())
+	}
+	for _, f := range files {
+		r.Logs = append(r.Logs, f.Path)
+	}
+	return r, nil
+}
+
+// logFiles gives the files of the logs that were named, or of Exim's own.
+func logFiles(ctx context.Context, x exim.Installation, named []string, since time.Time) ([]eximlog.File, error) {
+	if len(named) == 0 {
+		path, err := x.MainLog(ctx, x.Config())
+		if err != nil {
+			return nil, err
+		}
+		named = []string{path}
+	}
+	var all []eximlog.File
+	for _, path := range named {
+		files, err := eximlog.Files(path, since)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, files...)
+	}
+	return all, nil
+}
+
+// policy gives the numbers that standing is judged by, as they are in force.
+func policy(macros map[string]string) hosts.Policy {
+	p := hosts.Defaults
+	for macro, to := range map[string]*int64{rules.Threshold: &p.Threshold, "CONNECT_RECENT_OFFENCES": &p.RecentOffences} {
+		if n, err := strconv.ParseInt(strings.TrimSpace(macros[macro]), 10, 64); err == nil {
+			*to = n
+		}
+	}
+	if v := strings.TrimSpace(macros["CONNECT_PAROLE"]); v == "0" {
+		p.Parole = 0
+	} else if d := period(v); d > 0 {
+		p.Parole = d
+	}
+	return p
+}
+
+// period reads one of Exim's: 15m, 1h30m, 90d; 0 for what is none.
+func period(s string) (d time.Duration) {
+	units := map[byte]time.Duration{'s': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour}
+	n := time.Duration(0)
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; '0' <= c && c <= '9' && n < math.MaxInt32 {
+			n = n*10 + time.Duration(c-'0')
+		} else if units[c] > 0 {
+			d, n = d+n*units[c], 0
+		} else {
+			return 0
+		}
+	}
+	return d
+}
+
+// reading tells on a terminal how far the reading is.
+func reading(files []eximlog.File) (told func(int64), end func()) {
+	if _, ok := command.Terminal(os.Stderr); !ok {
+		return func(int64) {}, func() {}
+	}
+	var all int64
+	for _, f := range files {
+		all += f.Size
+	}
+	next, shown := time.Now().Add(500*time.Millisecond), false
+	told = func(n int64) {
+		if now := time.Now(); now.After(next) && all > 0 {
+			next, shown = now.Add(100*time.Millisecond), true
+			fmt.Fprintf(os.Stderr, "\rreading the logs: %d%%", n*100/all)
+		}
+	}
+	return told, func() {
+		if shown {
+			fmt.Fprint(os.Stderr, "\r                      \r")
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/rules"
+	"symbiosis-connect-acl/internal/words"
+)
+
+// advise says which numbers would have refused or put off none of the proven
+// hosts in the period.
+func (r *Report) advise(o Options) {
+	r.Advice = []Advice{}
+	say := func(about, text, line string) { r.Advice = append(r.Advice, Advice{about, text, line}) }
+
+	proven := int64(0)
+	for _, b := range r.Rates.Buckets {
+		proven += b.Proven
+	}
+	switch least := max(math.Floor(r.Rates.Highest)+1, 2); {
+	case proven == 0:
+		say("rate", "No proven host connected in the period: keep the limit.", "")
+	case least > o.Limit:
+		say("rate", fmt.Sprintf("The busiest of %s reached %.1f in %s, the limit is %g. The lowest that puts none of them off is %.0f.",
+			words.Plural(proven, "proven host"), r.Rates.Highest, o.Period, o.Limit, least), fmt.Sprintf("%s == %.0f / %s", rules.Ratelimit, least, o.Period))
+	default:
+		say("rate", fmt.Sprintf("The busiest of %s reached %.1f in %s. The limit of %g puts none of them off; %.0f is the lowest that would not either.",
+			words.Plural(proven, "proven host"), r.Rates.Highest, o.Period, o.Limit, least), "")
+	}
+
+	s := r.Standing
+	if s.Over > 0 {
+		say("threshold", fmt.Sprintf("%s of %d have a history over the threshold of %d; the highest is %d. The lowest threshold that refuses none of them:",
+			words.Plural(s.Over, "proven host"), s.Users+s.Senders, s.Threshold, s.Highest), fmt.Sprintf("%s == %d", rules.Threshold, s.Highest))
+	} else {
+		say("threshold", fmt.Sprintf("No proven host has a history over the threshold of %d (the highest is %d): keep it.", s.Threshold, s.Highest), "")
+	}
+	if days := int(s.youngest / (24 * time.Hour)); s.Over > 0 && s.youngest > 0 && days >= 1 && time.Duration(days)*24*time.Hour < o.Policy.Parole {
+		say("memory", fmt.Sprintf("Their last offences are %s old or older. With so short a memory they would all be let in:", words.Plural(days, "day")),
+			fmt.Sprintf("%s == %dd", parole90, days))
+	}
+	r.adviseLists(o, say)
+}
+
+// parole90 is the macro after which time a history refuses no more.
+const parole90 = "CONNECT_PAROLE"
+
+// enough is how many refusals it takes to say that a list adds nothing.
+const enough = 20
+
+// adviseLists says which lists to drop. A list is missed where it decided alone.
+// With a threshold over 1 the log does not tell which that was.
+func (r *Report) adviseLists(o Options, say func(about, text, line string)) {
+	if len(o.Lists) == 0 {
+		return
+	}
+	count := map[string]ListCount{}
+	decided := int64(0)
+	for _, l := range r.Lists {
+		count[l.List] = l
+		decided += l.Refused + l.Would
+	}
+	dead := map[string]int64{}
+	for _, d := range r.Worry.Dead {
+		dead[d.List] = d.Times
+	}
+	var keep, drop []string
+	hidden := false
+	for _, l := range o.Lists {
+		name, c := l.DisplayName(), count[l.DisplayName()]
+		item := l.String()
+		hidden = hidden || strings.Contains(item, "***") || dnsbl.MaskKeys(l.Zone) != l.Zone
+		switch {
+		case l.Weight < 0:
+			keep = append(keep, item)
+		case dead[name] >= enough && c.Refused+c.Would == 0:
+			drop = append(drop, fmt.Sprintf("%s did not answer %d times and decided nothing", name, dead[name]))
+		case o.ListsSum == 1 && l.Weight == 1 && decided >= enough && c.Alone == 0:
+			drop = append(drop, name+" added nothing of its own: whoever it named, another list named too")
+		default:
+			keep = append(keep, item)
+		}
+	}
+	switch {
+	case len(drop) == 0 && decided < enough:
+		say("lists", fmt.Sprintf("The lists decided %s: too few to say which adds nothing.", words.Plural(decided, "time")), "")
+	case len(drop) == 0:
+		say("lists", "Every list decided something that no other did: keep them.", "")
+	case hidden || len(keep) == 0: // the line would lack a key
+		say("lists", strings.Join(drop, "; ")+". Take it out of "+rules.ConnectLists+".", "")
+	default:
+		say("lists", strings.Join(drop, "; ")+".", rules.ConnectLists+" == "+strings.Join(keep, " : "))
+	}
+}
