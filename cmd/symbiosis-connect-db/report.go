@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/cmd/internal/command"
+	"symbiosis-connect-acl/internal/address"
 	"symbiosis-connect-acl/internal/atomicfile"
 	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/dnsbl"
@@ -36,7 +37,7 @@ folders, and changes nothing. First come the hosts that may have been turned
 away wrongly. The log tells the port of a refusal only with
 +incoming_interface in log_selector. With --prometheus alone, nothing else is
 written. Names of accounts under attack are left out of mail.`,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "log", Usage: "read `FILE` and its rotated ones (default: where Exim logs to)"},
 			&cli.StringFlag{Name: "since", Value: "7d", Usage: "from `TIME` on: 2026-03-15, 2026-03-15T12:00:00Z, or 7d, 24h ago"},
 			&cli.StringFlag{Name: "until", Usage: "before `TIME` (default: now)"},
@@ -45,7 +46,8 @@ written. Names of accounts under attack are left out of mail.`,
 			&cli.StringFlag{Name: "mail", Usage: "send it to `ADDRESS` through this machine's Exim"},
 			&cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE` for the textfile collector"},
 			&cli.BoolFlag{Name: "names", Usage: "with --mail: names of accounts, too"},
-		},
+			&cli.BoolFlag{Name: "dnsbl", Usage: "ask the DNS lists about hosts that they refused, to see which list adds nothing"},
+		}, dnsblFlags()...),
 		Action: makeReport,
 	}
 }
@@ -130,7 +132,7 @@ func readReport(c *cli.Context, p place, since, until, now time.Time, names bool
 		return nil, err
 	}
 	o := report.Options{Since: since, Until: until, Now: now, Names: names, Policy: policy(macros), Hosts: p.hosts, Firewalls: p.sources,
-		Commands: strings.TrimSuffix(name(), "-db"), Period: "15m", Limit: 10, ListsSum: 1}
+		Commands: strings.TrimSuffix(name(), "-db"), Period: "15m", Limit: 10}
 	if o.Server, err = os.Hostname(); err != nil {
 		return nil, err
 	}
@@ -142,9 +144,12 @@ func readReport(c *cli.Context, p place, since, until, now time.Time, names bool
 			o.Limit, o.Period = n, strings.TrimSpace(period)
 		}
 	}
-	o.Lists, _ = dnsbl.ParseLists(macros[rules.ConnectLists])
-	if n, err := strconv.Atoi(strings.TrimSpace(macros[rules.DNSBLThreshold])); err == nil {
-		o.ListsSum = n
+	if value := strings.TrimSpace(macros[rules.ConnectLists]); value != "" && !c.IsSet("lists") {
+		c.Set("lists", value)
+	}
+	o.Lists, _ = dnsbl.ParseLists(c.String("lists"))
+	if c.Bool("dnsbl") {
+		o.Ask = func(keys []address.Key) ([][]string, error) { return named(c, p, keys) }
 	}
 	if o.Blacklist, err = firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d")); err != nil {
 		return nil, err
@@ -180,6 +185,22 @@ func readReport(c *cli.Context, p place, since, until, now time.Time, names bool
 		r.Logs = append(r.Logs, f.Path)
 	}
 	return r, nil
+}
+
+// named asks which lists name the hosts.
+func named(c *cli.Context, p place, keys []address.Key) ([][]string, error) {
+	found, err := askLists(c, p, keys)
+	all := make([][]string, len(found))
+	for i, l := range found {
+		if l == nil {
+			continue
+		}
+		for _, item := range l.Lists {
+			zone, _, _ := strings.Cut(item, "=")
+			all[i] = append(all[i], zone)
+		}
+	}
+	return all, err
 }
 
 // logFiles gives the files of the logs that were named, or of Exim's own.

@@ -66,6 +66,7 @@ type Event struct {
 	Host   netip.Addr // invalid where the line names none that can be trusted
 	Port   int        // of ours; 0 where the log does not say (+incoming_interface)
 	Check  []byte     // the check that was skipped
+	Ours   bool       // of Failed: up to 4.96 Exim's own line tells the same
 	Detail []byte     // see Kind; of a refusal by DNS lists the list that decided
 	Score  int        // of a refusal by DNS lists
 	Rate   float64    // of Measured, and of what the rate rule put off

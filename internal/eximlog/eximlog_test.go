@@ -27,6 +27,11 @@ func TestVocabularyIsWhole(t *testing.T) {
 	ask := func(path, line string) {
 		t.Helper()
 		var p Parser
+		if without := strings.Replace(line, "<expanded>", "", 1); line == "connect-acl: <expanded>" || line == "connect-acl: " {
+			return // another text's words
+		} else if _, ok := p.Line([]byte("2026-11-26 12:00:00 " + without)); ok {
+			line = without
+		}
 		if e, ok := p.Line([]byte("2026-11-26 12:00:00 " + line)); !ok || e.Kind == None || e.Kind == Refused && e.Rule == Other {
 			t.Errorf("%s: the vocabulary does not have %q (%+v)", path, line, e)
 		}
@@ -40,8 +45,19 @@ func TestVocabularyIsWhole(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		s := strings.ReplaceAll(string(data), "\\\n", "")
+		s := regexp.MustCompile(`\\\n\s*`).ReplaceAllString(string(data), "")
+		var texts [][]string
 		for _, m := range text.FindAllStringSubmatch(s, -1) {
+			variable := regexp.MustCompile(`\$(acl_c_connect_\w+_why)`).FindStringSubmatch(m[2])
+			if variable == nil {
+				texts = append(texts, m)
+				continue
+			}
+			for _, v := range regexp.MustCompile(`(?m)set `+variable[1]+` *= *(.+)$`).FindAllStringSubmatch(s, -1) {
+				texts = append(texts, []string{"", m[1], strings.Replace(m[2], variable[0], v[1], 1)})
+			}
+		}
+		for _, m := range texts {
 			m[2] = expand(m[2])
 			if m[1] == "logwrite" {
 				ask(path, m[2])
@@ -81,7 +97,7 @@ func expand(s string) string {
 		if j == len(s) {
 			return s[:i]
 		}
-		s = s[:i] + "x" + s[j+1:]
+		s = s[:i] + "<expanded>" + s[j+1:]
 	}
 	return regexp.MustCompile(`\$\w+`).ReplaceAllString(s, "1")
 }
@@ -133,6 +149,9 @@ func TestLine(t *testing.T) {
 		{`H=mx.example.org [192.0.2.1]:2525 I=[10.0.0.1]:587 rejected connection in "connect" ACL: Blacklisted: Denied access - history of unwanted activity (count 12, threshold 10)`, "refused history 192.0.2.1 587 "},
 		{`[4711] H=[2001:db8::1] temporarily rejected connection in "connect" ACL: Sender deferred 12.5 / 15m`, "put off rate 2001:db8::1 0 12.5/15m"},
 		{`H=[192.0.2.1] rejected connection in "connect" ACL: 192.0.2.1 is blacklisted at zen.spamhaus.org (127.0.0.4, score 3)`, "refused dnsbl 192.0.2.1 0 zen.spamhaus.org score 3"},
+		{`H=[192.0.2.1] I=[10.0.0.1]:465 dropped by 'connect' ACL: Blacklisted: Denied access - recent offences (4)`, "refused offences 192.0.2.1 465 "},
+		{`connect-acl: refused login from [192.0.2.1]: account under attack`, "put off account 192.0.2.1 0 "},
+		{`connect-acl: failed login again from [192.0.2.1] (set_id=bob)`, "failed auth 192.0.2.1 0 bob"},
 		{`H=[192.0.2.1] rejected connection in "connect" ACL: I do not like you`, "refused other 192.0.2.1 0 "},
 		{`H=(a) [192.0.2.1] X=TLS1.3:ECDHE:256 CV=no SNI="a Warning: x" Warning: host database skipped: it is locked`, "skipped other 192.0.2.1 0 it is locked"},
 		{`1xWiOU-000000002cC-3oSU <= "a H=(x) [8.8.8.8] P=smtp"@b.example H=mx (y) [192.0.2.1] P=esmtp S=1 T="A=b"`, "delivered other 192.0.2.1 0 "},

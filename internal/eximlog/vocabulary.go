@@ -25,10 +25,18 @@ var own = []word{
 	{"would deny: AUTH from ", Would, Command},
 	{"too many failed logins from ", PutOff, Auth},
 	{"would deny: too many failed logins from ", Would, Auth},
+	{"refused login from ", PutOff, Auth},
+	{"would deny: login from ", Would, Auth},
+	{"refused offender ", Refused, Offences},
 	{"too many logins on one connection from ", PutOff, Auth},
 	{"failed login from ", Failed, Auth},
+	{"failed login again from ", Failed, Auth},
+	{"failed login of a known user from ", Failed, Auth},
+	{"failed login, not counted, from ", Failed, Auth},
+	{"account under attack: guess from ", Noted, Account},
 	{"login given up by ", Noted, Auth},
 	{"AUTH check skipped: ", Skipped, Auth},
+	{"failed logins do not count: ", Skipped, Auth},
 }
 
 // messages are what stands in a line of Exim's after `rejected connection in
@@ -36,6 +44,11 @@ var own = []word{
 var messages = []word{
 	{"Blacklisted: Denied access - history of unwanted activity", None, History},
 	{"would deny: history ", Would, History},
+	{"Blacklisted: Denied access - recent offences", None, Offences},
+	{"Blacklisted: Denied access - guessed passwords", None, Offences},
+	{"would deny: recent offences", Would, Offences},
+	{"would deny: guessed passwords", Would, Offences},
+	{"offences check skipped: ", Skipped, Offences},
 	{"history passed over: ", Spared, History},
 	{"history check skipped: ", Skipped, History},
 	{"no reverse name", None, Reverse},
@@ -56,6 +69,7 @@ var messages = []word{
 var (
 	rejected   = []byte(`rejected connection in "connect" ACL: `)
 	tempReject = []byte(`temporarily rejected connection in "connect" ACL: `)
+	dropped    = []byte("dropped by 'connect' ACL: ") // on 465 from 4.97 on, before TLS
 	warning    = []byte("Warning: ")
 	listedAt   = []byte(" is blacklisted at ")
 )
@@ -69,7 +83,8 @@ func (e *Event) ownLine(b []byte) bool {
 		}
 		e.Kind, e.Rule = w.kind, w.rule
 		if w.kind == Skipped {
-			e.Check, e.Detail = b[:len("AUTH check")], rest
+			e.Check, _, _ = bytes.Cut(b, []byte(": "))
+			e.Check, e.Detail = bytes.TrimSuffix(e.Check, []byte(" skipped")), rest
 			return true
 		}
 		end := bytes.IndexByte(rest, ']')
@@ -80,12 +95,15 @@ func (e *Event) ownLine(b []byte) bool {
 			return false
 		}
 		rest = rest[end+1:]
+		if w.rule == Auth && bytes.HasPrefix(rest, []byte(": account under attack")) {
+			e.Rule = Account
+		}
 		if w.kind == Failed {
 			if bytes.HasPrefix(rest, []byte(": forged user name")) {
 				e.Kind = Noted // Exim's own line is counted
 				return true
 			}
-			if len(rest) > 0 {
+			if e.Ours = true; len(rest) > 0 {
 				e.Detail = setID(rest)
 			}
 		}
@@ -106,6 +124,8 @@ func (e *Event) hostLine(b []byte) bool {
 			verb, text = Refused, rest
 		} else if rest, ok := bytes.CutPrefix(text, tempReject); ok {
 			verb, text = PutOff, rest
+		} else if rest, ok := bytes.CutPrefix(text, dropped); ok {
+			verb, text = Refused, rest
 		} else if rest, ok := bytes.CutPrefix(text, warning); ok {
 			text = rest
 		} else if text = afterField(text); text != nil {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"symbiosis-connect-acl/internal/dnsbl"
 	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -49,49 +48,42 @@ func (r *Report) advise(o Options) {
 // parole90 is the macro after which time a history refuses no more.
 const parole90 = "CONNECT_PAROLE"
 
-// enough is how many refusals it takes to say that a list adds nothing.
+// enough is how many times it takes to say that a list adds nothing.
 const enough = 20
 
-// adviseLists says which lists to drop. A list is missed where it decided alone.
-// With a threshold over 1 the log does not tell which that was.
+// adviseLists says which lists to drop.
 func (r *Report) adviseLists(o Options, say func(about, text, line string)) {
 	if len(o.Lists) == 0 {
 		return
 	}
 	count := map[string]ListCount{}
-	decided := int64(0)
 	for _, l := range r.Lists {
 		count[l.List] = l
-		decided += l.Refused + l.Would
-	}
-	dead := map[string]int64{}
-	for _, d := range r.Worry.Dead {
-		dead[d.List] = d.Times
 	}
 	var keep, drop []string
 	hidden := false
 	for _, l := range o.Lists {
-		name, c := l.DisplayName(), count[l.DisplayName()]
-		item := l.String()
-		hidden = hidden || strings.Contains(item, "***") || dnsbl.MaskKeys(l.Zone) != l.Zone
+		name := l.DisplayName()
+		c := count[name]
+		hidden = hidden || name != l.Zone
 		switch {
-		case l.Weight < 0:
-			keep = append(keep, item)
-		case dead[name] >= enough && c.Refused+c.Would == 0:
-			drop = append(drop, fmt.Sprintf("%s did not answer %d times and decided nothing", name, dead[name]))
-		case o.ListsSum == 1 && l.Weight == 1 && decided >= enough && c.Alone == 0:
-			drop = append(drop, name+" added nothing of its own: whoever it named, another list named too")
+		case c.Failed >= enough && c.Refused+c.Would == 0:
+			drop = append(drop, fmt.Sprintf("%s did not answer %d times and decided nothing", name, c.Failed))
+		case l.Weight > 0 && r.Asked >= enough && c.Alone == 0:
+			drop = append(drop, fmt.Sprintf("of %d hosts that were refused, %s names none that no other list names", r.Asked, name))
 		default:
-			keep = append(keep, item)
+			keep = append(keep, l.String())
 		}
 	}
 	switch {
-	case len(drop) == 0 && decided < enough:
-		say("lists", fmt.Sprintf("The lists decided %s: too few to say which adds nothing.", words.Plural(decided, "time")), "")
+	case len(drop) == 0 && o.Ask == nil:
+		say("lists", "No list is dead. With --dnsbl the report asks which of them adds nothing of its own.", "")
+	case len(drop) == 0 && r.Asked < enough:
+		say("lists", fmt.Sprintf("The lists refused %s: too few to say which adds nothing of its own.", words.Plural(r.Asked, "host")), "")
 	case len(drop) == 0:
-		say("lists", "Every list decided something that no other did: keep them.", "")
+		say("lists", "Every list names hosts that no other does: keep them.", "")
 	case hidden || len(keep) == 0: // the line would lack a key
-		say("lists", strings.Join(drop, "; ")+". Take it out of "+rules.ConnectLists+".", "")
+		say("lists", strings.Join(drop, "; ")+". Drop such a list from "+rules.ConnectLists+".", "")
 	default:
 		say("lists", strings.Join(drop, "; ")+".", rules.ConnectLists+" == "+strings.Join(keep, " : "))
 	}

@@ -75,9 +75,6 @@ func (b Bucket) Name() string { return b.name() }
 // What spells what happened to the host.
 func (h HostLine) What() string { return h.what() }
 
-// Sentence tells what the list decided.
-func (l ListCount) Sentence() string { return l.sentence() }
-
 // Title is the report's heading.
 func (r *Report) Title() string {
 	return fmt.Sprintf("%s: at the door, %s to %s", words.Printable(r.Server), stamp(r.Since), stamp(r.Until))

@@ -76,6 +76,7 @@ type host struct {
 	lastLogin       uint32
 	rate, rateMost  float32 // as Exim's ratelimit smooths it
 	rateAt          uint32
+	exims, eximsAt  uint32 // failed logins that Exim's own lines told, which a line of ours may tell again
 	rules, wouldBe  uint16 // bits: which refused it, or would have
 	is              flags
 }
@@ -122,7 +123,7 @@ func (s *span) add(at int64) {
 	s.times, s.last = s.times+1, at
 }
 
-type listCount struct{ refused, would, alone int64 }
+type listCount struct{ refused, would int64 }
 
 type nameCount struct{ id, tries, hosts uint32 }
 
@@ -254,6 +255,9 @@ func (t *Tally) Add(e *eximlog.Event) {
 	case eximlog.Spared:
 		t.spared++
 	case eximlog.Failed:
+		if h.toldAgain(e.Ours, at) {
+			return
+		}
 		t.failed++
 		h.guesses++
 		h.offended(at)
@@ -273,6 +277,23 @@ func (t *Tally) Add(e *eximlog.Event) {
 		h.lastDelivered = at
 		t.smooth(h, at)
 	}
+}
+
+// toldAgain reports whether a line is about a failed login that is counted
+// already.
+func (h *host) toldAgain(ours bool, at uint32) bool {
+	if at-h.eximsAt > 3600 {
+		h.exims = 0
+	}
+	switch {
+	case !ours:
+		h.exims, h.eximsAt = h.exims+1, at
+		return false
+	case h.exims > 0:
+		h.exims--
+		return true
+	}
+	return false
 }
 
 func (h *host) offended(at uint32) {
@@ -321,9 +342,6 @@ func (t *Tally) list(e *eximlog.Event) {
 		l.would++
 	} else {
 		l.refused++
-	}
-	if e.Score == 1 {
-		l.alone++
 	}
 }
 

@@ -244,7 +244,7 @@ func (t *text) rest(r *Report) {
 	t.line("  %s. %s", r.Guesses.sentence(), r.Reaction.sentence())
 	t.head("DNS lists")
 	for _, l := range r.Lists {
-		t.line("  %s", l.sentence())
+		t.line("  %s", l.sentence(r.Asked))
 	}
 	if len(r.Lists) == 0 {
 		t.line("  They decided nothing.")
@@ -279,9 +279,11 @@ func (r Reaction) sentence() string {
 
 func span1(seconds int64) string { return (time.Duration(seconds) * time.Second).String() }
 
-func (l ListCount) sentence() string {
+func (l ListCount) sentence(asked int64) string {
 	s := fmt.Sprintf("%s: decided %s", l.List, words.Plural(l.Refused+l.Would, "time"))
-	s += fmt.Sprintf(", %d of them alone", l.Alone)
+	if asked > 0 {
+		s += fmt.Sprintf("; names %d of %s, %d alone", l.Named, words.Plural(asked, "host"), l.Alone)
+	}
 	if l.Failed > 0 {
 		s += fmt.Sprintf("; no answer %s", words.Plural(l.Failed, "time"))
 	}

@@ -24,7 +24,7 @@ INSERT INTO host VALUES('8.8.8.8',30,1700000000,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0
 INSERT INTO host VALUES('86.1.2.3',0,0,1795197600,1795197600,0,0,1795197600,0,4,1795197600,0,0,0,'',0,0,0,0,0,0,0);
 INSERT INTO host VALUES('9.9.9.10',12,1700000000,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
 CREATE TABLE state (name text primary key, value not null) without rowid;
-INSERT INTO state VALUES('salt','83d6dfd9583dd45a');
+INSERT INTO state VALUES('salt','7a25e2db4d71660b');
 CREATE TABLE guess (
 	net      text    not null,
 	name     integer not null,
