@@ -24,15 +24,15 @@ const (
 	sender   = "193.0.6.139" // delivers every day, and is on a list by mistake on Wednesday
 	bad4     = "8.8.8.8"
 	bad6     = "2a01:7e00::5"
-	friend   = "9.9.9.10"  // refused on Tuesday, white-listed since
-	family   = "86.1.2.3"  // users' home, where a telephone has an old password
-	guesser  = "5.5.5.5"   // stays until it is put off
-	knocker  = "5.5.6.6"   // fails twice and goes
-	hasty    = "6.6.6.1"   // a stranger that connects too often
-	early    = "6.6.7.1"   // talks before the greeting
+	friend   = "9.9.9.10" // refused on Tuesday, white-listed since
+	family   = "86.1.2.3" // users' home, where a telephone has an old password
+	guesser  = "5.5.5.5"  // stays until it is put off
+	knocker  = "5.5.6.6"  // fails twice and goes
+	hasty    = "6.6.6.1"  // a stranger that connects too often
+	early    = "6.6.7.1"  // talks before the greeting
 	listed1  = "185.220.101.1"
 	listed2  = "185.220.101.2"
-	newsmail = "198.51.101.7"  // listed, while the suite learns; what it brings is accepted
+	newsmail = "198.51.101.7" // listed, while the suite learns; what it brings is accepted
 )
 
 // A want is what the player has seen on its side of the wire.
@@ -41,7 +41,7 @@ type want struct {
 	Failed    int            `json:"failed_logins"`
 	Accepted  map[string]int `json:"accepted"` // messages, by host
 	Lists     map[string]int `json:"lists"`    // decisions; the first list that answers decides
-	Skipped   map[string]int `json:"skipped"` // by check
+	Skipped   map[string]int `json:"skipped"`  // by check
 	Dead      map[string]int `json:"dead"`
 	Guesses   map[string]int `json:"guesses"` // by name
 	Networks  map[string]int `json:"networks"`
