@@ -8,3 +8,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 * * * * *   root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db sync
 # Each night: delete old rows from both databases, check both, copy hosts.db.
 43 4 * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db maintain
+# What happened at the door: a mail each Monday and metrics each hour, if they are
+# set in /etc/default/symbiosis-connect-acl.
+23 6 * * 1  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db report --scheduled weekly
+27 * * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db report --scheduled hourly

@@ -6,7 +6,11 @@ import (
 	"mime"
 	"mime/quotedprintable"
 	"net/mail"
+	"regexp"
 )
+
+// localUser is the name of a user of this machine.
+var localUser = regexp.MustCompile(`^[a-z_][a-z0-9_.-]*$`)
 
 // recipient reads --mail: one address, "" for none.
 func recipient(s string) (string, error) {
@@ -16,8 +20,7 @@ func recipient(s string) (string, error) {
 	if a, err := mail.ParseAddress(s); err == nil {
 		return a.String(), nil
 	}
-	// A name alone is a user of this machine: root.
-	if a, err := mail.ParseAddress(s + "@localhost.localdomain"); err == nil && a.Address == s+"@localhost.localdomain" {
+	if localUser.MatchString(s) { // root
 		return s, nil
 	}
 	return "", usagef("--mail: %q is not one address", s)

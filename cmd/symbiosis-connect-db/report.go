@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,10 +42,11 @@ written. Names of accounts under attack are left out of mail.`,
 			&cli.StringSliceFlag{Name: "log", Usage: "read `FILE` and its rotated ones (default: where Exim logs to)"},
 			&cli.StringFlag{Name: "since", Value: "7d", Usage: "from `TIME` on: 2026-03-15, 2026-03-15T12:00:00Z, or 7d, 24h ago"},
 			&cli.StringFlag{Name: "until", Usage: "before `TIME` (default: now)"},
-			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: text, html or json"},
+			&cli.StringFlag{Name: "format", Value: "text", Usage: "`FORMAT`: text, html, json, or svg for one figure, refusals by day and rule"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE` instead of standard output"},
 			&cli.StringFlag{Name: "mail", Usage: "send it to `ADDRESS` through this machine's Exim"},
 			&cli.StringFlag{Name: "prometheus", Usage: "write metrics to `FILE` for the textfile collector"},
+			&cli.StringFlag{Name: "scheduled", Usage: "do what the settings ask for `WHEN`, weekly or hourly; nothing where they ask for nothing"},
 			&cli.BoolFlag{Name: "names", Usage: "with --mail: names of accounts, too"},
 			&cli.BoolFlag{Name: "dnsbl", Usage: "ask the DNS lists about hosts that they refused, to see which list adds nothing"},
 		}, dnsblFlags()...),
@@ -52,17 +54,55 @@ written. Names of accounts under attack are left out of mail.`,
 	}
 }
 
+// The settings of cron's reports, in the defaults file.
+const (
+	settingMail    = "CONNECT_ACL_REPORT_MAIL"
+	settingMetrics = "CONNECT_ACL_METRICS"
+)
+
+// schedule turns --scheduled into the flags that the settings stand for. due is
+// false when they ask for nothing.
+func schedule(c *cli.Context, p place) (due bool, err error) {
+	set := map[string]string{}
+	switch c.String("scheduled") {
+	case "":
+		return true, nil
+	case "weekly":
+		set = map[string]string{"mail": p.settings.String(settingMail, ""), "since": "7d"}
+	case "hourly":
+		set = map[string]string{"prometheus": p.settings.String(settingMetrics, ""), "since": "24h"}
+	default:
+		return false, usagef("--scheduled: %q is neither weekly nor hourly", c.String("scheduled"))
+	}
+	for flag, value := range set {
+		if value == "" {
+			return false, nil
+		}
+		if err := c.Set(flag, value); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 func makeReport(c *cli.Context) error {
 	if err := command.NoArguments(c); err != nil {
 		return err
 	}
+	p, err := need(c, 0)
+	if err != nil && !(errors.Is(err, errNoDatabase) && !p.given) { // a firewall that has counted nobody yet
+		return err
+	}
+	if due, err := schedule(c, p); err != nil || !due {
+		return err
+	}
 	format := c.String("format")
-	if format != "text" && format != "html" && format != "json" {
-		return usagef("--format: unknown format %q; known are text, html and json", format)
+	if !slices.Contains([]string{"text", "html", "json", "svg"}, format) {
+		return usagef("--format: unknown format %q; known are text, html, json and svg", format)
 	}
 	mail := c.String("mail")
-	if mail != "" && format == "json" {
-		return usagef("--mail: a report as json is for programs; use --format text or html")
+	if mail != "" && format != "text" && format != "html" {
+		return usagef("--mail: a mail is text or html, not %s", format)
 	}
 	to, err := recipient(mail)
 	if err != nil {
@@ -82,15 +122,11 @@ func makeReport(c *cli.Context) error {
 	if !since.Before(until) {
 		return usagef("--since: %s is not before the end of the period, %s", c.String("since"), until.Format(time.RFC3339))
 	}
-	p, err := need(c, 0)
-	if err != nil && !(errors.Is(err, errNoDatabase) && !p.given) { // a firewall that has counted nobody yet
-		return err
-	}
 	r, err := readReport(c, p, since, until, now, mail == "" || c.Bool("names"))
 	if err != nil {
 		return err
 	}
-	write := map[string]func(io.Writer) error{"text": r.Text, "html": r.HTML,
+	write := map[string]func(io.Writer) error{"text": r.Text, "html": r.HTML, "svg": r.Figure,
 		"json": func(w io.Writer) error { return command.WriteJSON(w, r) }}[format]
 	if o := c.String("prometheus"); o != "" {
 		if err := atomicfile.Output(c.Context, o, 0o644, r.Metrics); err != nil {

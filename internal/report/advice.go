@@ -38,7 +38,7 @@ func (r *Report) advise(o Options) {
 	} else {
 		say("threshold", fmt.Sprintf("No proven host has a history over the threshold of %d (the highest is %d): keep it.", s.Threshold, s.Highest), "")
 	}
-	if days := int(s.youngest / (24 * time.Hour)); s.Over > 0 && s.youngest > 0 && days >= 1 && time.Duration(days)*24*time.Hour < o.Policy.Parole {
+	if days := int((s.youngest - time.Second) / (24 * time.Hour)); s.Over > 0 && s.youngest > 0 && days >= 1 && time.Duration(days)*24*time.Hour < o.Policy.Parole {
 		say("memory", fmt.Sprintf("Their last offences are %s old or older. With so short a memory they would all be let in:", words.Plural(days, "day")),
 			fmt.Sprintf("%s == %dd", parole90, days))
 	}

@@ -17,14 +17,13 @@ var pageText string
 var styleText string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"time":    stamp,
-	"port":    portName,
-	"join":    func(s []string) string { return strings.Join(s, ", ") },
-	"shown":   words.Printable,
-	"style":   func() template.CSS { return template.CSS(styleText) },
-	"size":    size,
-	"lacks":   func(s Some[HostLine]) int64 { return s.All - int64(len(s.First)) },
-	"seconds": span1,
+	"time":  stamp,
+	"port":  portName,
+	"join":  func(s []string) string { return strings.Join(s, ", ") },
+	"shown": words.Printable,
+	"style": func() template.CSS { return template.CSS(styleText) },
+	"size":  size,
+	"lacks": func(s Some[HostLine]) int64 { return s.All - int64(len(s.First)) },
 }).Parse(pageText))
 
 // HTML writes the report as one page that needs nothing else: no script, no

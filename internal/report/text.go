@@ -274,10 +274,20 @@ func (r Reaction) sentence() string {
 		return "No host was refused for what it had done in the period."
 	}
 	return fmt.Sprintf("From the first offence to the first refusal for it: median %s, nine in ten within %s, longest %s (%s).",
-		span1(r.Median), span1(r.Nine), span1(r.Longest), words.Plural(r.Hosts, "host"))
+		spell(r.Median), spell(r.Nine), spell(r.Longest), words.Plural(r.Hosts, "host"))
 }
 
-func span1(seconds int64) string { return (time.Duration(seconds) * time.Second).String() }
+// spell spells a time without its empty parts: 30m, not 30m0s.
+func spell(seconds int64) string {
+	s := (time.Duration(seconds) * time.Second).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
 
 func (l ListCount) sentence(asked int64) string {
 	s := fmt.Sprintf("%s: decided %s", l.List, words.Plural(l.Refused+l.Would, "time"))

@@ -1,8 +1,10 @@
 package report
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -528,4 +531,76 @@ func TestPage(t *testing.T) {
 	if len(shots) != 6 {
 		t.Errorf("%d different pictures of 6", len(shots))
 	}
+}
+
+var update = flag.Bool("update", false, "make the README's figure again")
+
+// README's figure is the one that the command makes.
+func TestFigure(t *testing.T) {
+	const path = "../../docs/report.svg"
+	got := newServer(t).run("--format", "svg")
+	if *update {
+		must(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	old, err := os.ReadFile(path)
+	must(t, err)
+	if string(old) != got {
+		t.Errorf("%s is another: go test ./tests/report -run Figure -update", path)
+	}
+}
+
+// BenchmarkLog measures time and memory on large logs.
+func BenchmarkLog(b *testing.B) {
+	day, err := os.ReadFile("testdata/week.log")
+	must(b, err)
+	lines := strings.SplitAfter(strings.TrimSuffix(string(day), "\n")+"\n", "\n")
+	lines = lines[:len(lines)-1]
+	for _, kind := range []struct {
+		name string
+		line func(i int) string
+		size int64
+	}{
+		{"mixed", func(i int) string { return lines[i%len(lines)][20:] }, 1 << 30},
+		{"refusals", func(i int) string {
+			h := i * 7919 % 1000000
+			return fmt.Sprintf("H=[%d.%d.%d.%d] rejected connection in \"connect\" ACL: Blacklisted: Denied access - history of unwanted activity (count 30, threshold 10)\n",
+				45+h>>20, h>>12&255, h>>4&255, h&15*13+1)
+		}, 0},
+	} {
+		b.Run(kind.name, func(b *testing.B) {
+			s := newServer(b)
+			path := filepath.Join(s.root, "var/log/exim4/mainlog")
+			f, err := os.Create(path)
+			must(b, err)
+			w := bufio.NewWriterSize(f, 1<<20)
+			begin := time.Date(2026, 11, 16, 0, 0, 0, 0, time.UTC)
+			size := int64(0)
+			for i := 0; kind.size > 0 && size < kind.size || kind.size == 0 && i < 10_000_000; i++ {
+				n, err := w.WriteString(begin.Add(time.Duration(i)*60*time.Millisecond).Format("2006-01-02 15:04:05 ") + kind.line(i))
+				must(b, err)
+				size += int64(n)
+			}
+			must(b, w.Flush())
+			must(b, f.Close())
+			b.SetBytes(size)
+			var most int64
+			for b.Loop() {
+				most = max(most, s.memory())
+			}
+			b.ReportMetric(float64(most)/1024, "MB-resident")
+		})
+	}
+}
+
+// memory runs the report and gives the most memory that it had, in kB.
+func (s server) memory() int64 {
+	s.t.Helper()
+	path, err := program()
+	must(s.t, err)
+	cmd := exec.Command(path, "--now", "2026-11-23T00:00:00Z", "report", "--root", s.root, "--log", filepath.Join(s.root, "var/log/exim4/mainlog"))
+	cmd.Env = append(os.Environ(), "TZ=UTC")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("%v\n%s", err, out)
+	}
+	return cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
 }
