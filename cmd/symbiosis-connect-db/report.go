@@ -63,7 +63,7 @@ const (
 // schedule turns --scheduled into the flags that the settings stand for. due is
 // false when they ask for nothing.
 func schedule(c *cli.Context, p place) (due bool, err error) {
-	set := map[string]string{}
+	var set map[string]string
 	switch c.String("scheduled") {
 	case "":
 		return true, nil

@@ -48,11 +48,13 @@ func (r *Report) HTML(w io.Writer) error {
 // Figure writes one figure, refusals by day and rule, as a picture of its own.
 func (r *Report) Figure(w io.Writer) error {
 	names, _ := r.dayTable()
+	f := r.byDay()
+	h := f.H + float64((len(names)+2)/3)*16
 	return page.ExecuteTemplate(w, "picture", struct {
-		Figure figure
-		Legend []legend
-		H      float64
-	}{r.byDay(), legends(names), r.byDay().H + float64((len(names)+2)/3)*16})
+		Figure  figure
+		Legend  []legend
+		H, Tall float64
+	}{f, legends(names), h, 2 * h})
 }
 
 type legend struct {

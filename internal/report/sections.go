@@ -50,14 +50,6 @@ func (t *Tally) speaksFor(h *host, listed string) []string {
 	return all
 }
 
-func first[T any](all []T) Some[T] {
-	s := Some[T]{All: int64(len(all)), First: all[:min(len(all), shown)]}
-	if s.First == nil {
-		s.First = []T{}
-	}
-	return s
-}
-
 // firstHosts makes lines of the first of the hosts.
 func (t *Tally) firstHosts(ns []uint32, finish func(*HostLine, *host)) Some[HostLine] {
 	s := Some[HostLine]{All: int64(len(ns)), First: []HostLine{}}
