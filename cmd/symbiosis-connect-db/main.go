@@ -90,7 +90,7 @@ func app() *cli.App {
 		"3 the firewall's database is damaged, and it was not changed."
 	for _, c := range a.Commands {
 		c.Flags = append(c.Flags, &cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})
-		if c.Name == "sync" {
+		if c.Name == "sync" || c.Name == "report" {
 			continue // hosts.db has the history of all the firewalls' databases
 		}
 		c.Flags = append(c.Flags,
