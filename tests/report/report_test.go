@@ -3,9 +3,11 @@ package report
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -559,20 +561,30 @@ func BenchmarkLog(b *testing.B) {
 		name string
 		line func(i int) string
 		size int64
+		gz   bool
 	}{
-		{"mixed", func(i int) string { return lines[i%len(lines)][20:] }, 1 << 30},
+		{"mixed", func(i int) string { return lines[i%len(lines)][20:] }, 1 << 30, false},
+		{"mixed.gz", func(i int) string { return lines[i%len(lines)][20:] }, 1 << 30, true},
 		{"refusals", func(i int) string {
 			h := i * 7919 % 1000000
 			return fmt.Sprintf("H=[%d.%d.%d.%d] rejected connection in \"connect\" ACL: Blacklisted: Denied access - history of unwanted activity (count 30, threshold 10)\n",
 				45+h>>20, h>>12&255, h>>4&255, h&15*13+1)
-		}, 0},
+		}, 0, false},
 	} {
 		b.Run(kind.name, func(b *testing.B) {
 			s := newServer(b)
 			path := filepath.Join(s.root, "var/log/exim4/mainlog")
+			must(b, os.Remove(path))
+			if kind.gz {
+				path += ".1.gz"
+			}
 			f, err := os.Create(path)
 			must(b, err)
-			w := bufio.NewWriterSize(f, 1<<20)
+			var packed io.WriteCloser = f
+			if kind.gz {
+				packed = gzip.NewWriter(f)
+			}
+			w := bufio.NewWriterSize(packed, 1<<20)
 			begin := time.Date(2026, 11, 16, 0, 0, 0, 0, time.UTC)
 			size := int64(0)
 			for i := 0; kind.size > 0 && size < kind.size || kind.size == 0 && i < 10_000_000; i++ {
@@ -581,7 +593,7 @@ func BenchmarkLog(b *testing.B) {
 				size += int64(n)
 			}
 			must(b, w.Flush())
-			must(b, f.Close())
+			must(b, packed.Close())
 			b.SetBytes(size)
 			var most int64
 			for b.Loop() {
