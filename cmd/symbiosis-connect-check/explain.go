@@ -22,10 +22,11 @@ func explainCommand() *cli.Command {
 		Name:      "explain",
 		Usage:     "show what every rule says about ADDRESS, and how to let it in",
 		ArgsUsage: "ADDRESS",
-		Description: `For each rule in the order of the ACLs, its verdict on ports 25, 465 and 587
-and the evidence. The settings are those of the configuration in force. A
-verdict in parentheses has no effect: an earlier rule has decided. Run it as
-root, or some evidence is out of reach.
+		Description: `First what the host has earned: its standing, since and until when, and what
+would change it. Then for each rule in the order of the ACLs, its verdict on
+ports 25, 465 and 587 and the evidence. The settings are those of the
+configuration in force. A verdict in parentheses has no effect: an earlier rule
+has decided. Run it as root, or some evidence is out of reach.
 
 The verdicts are accept, pass, deny, defer, delay; would deny, would defer and
 would delay for a rule that only learns; off for a rule that does not ask on
@@ -137,6 +138,20 @@ func reportText(r *explain.Report, coloured bool) string {
 			how = command.Green.Paint(how, coloured)
 		}
 		fmt.Fprintf(&b, "  port %-4d %s\n", o.Port, how)
+	}
+
+	for i, m := range r.Standing {
+		if i == 0 {
+			b.WriteByte('\n')
+		}
+		head := m.Standing
+		if !m.Since.IsZero() {
+			head += m.Since.Format(", since 2006-01-02 15:04")
+		}
+		if !m.Until.IsZero() {
+			head += m.Until.Format(", until 2006-01-02 15:04")
+		}
+		wrap(&b, head+": "+m.Because+"; "+m.Change, "  ", "    ")
 	}
 
 	fmt.Fprintf(&b, "\n%-*s", ruleColumn, "")

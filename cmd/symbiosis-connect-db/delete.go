@@ -62,7 +62,7 @@ func deleteHosts(c *cli.Context) error {
 		return err
 	}
 	if len(keys) == 0 {
-		if keys, err = chosen(c, p); err != nil {
+		if keys, err = chosen(c, p, counted); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,7 @@ func deleteHosts(c *cli.Context) error {
 	}
 	describe(rows, files)
 	if len(against) > 0 {
-		fmt.Printf("to forget in hosts.db: the history and failed logins of %s\n", words.Plural(len(against), "host"))
+		fmt.Printf("to forget in hosts.db: the history, offences and failed logins of %s\n", words.Plural(len(against), "host"))
 	}
 	if c.Bool("dry-run") {
 		return nil
@@ -166,7 +166,7 @@ func deleteHosts(c *cli.Context) error {
 }
 
 // chosen gives the hosts that --net or --dnsbl-listed names.
-func chosen(c *cli.Context, p place) ([]address.Key, error) {
+func chosen(c *cli.Context, p place, counted bool) ([]address.Key, error) {
 	var f blacklist.Filter
 	var err error
 	if c.IsSet("net") {
@@ -176,12 +176,24 @@ func chosen(c *cli.Context, p place) ([]address.Key, error) {
 	}
 	f.Order = blacklist.ByAddress
 	f.Keep = func(h blacklist.Host) bool { return h.Key.IsValid() && h.Key.String() == h.IP }
-	hosts, err := blacklist.List(c.Context, p.database, f)
+	accused, err := rowsOf(c.Context, p, func(r hosts.Row) bool { return r.Accused() })
 	if err != nil {
 		return nil, err
 	}
+	var found []blacklist.Host
+	if counted {
+		if found, err = blacklist.List(c.Context, p.database, blacklist.Filter{Keep: f.Keep}); err != nil {
+			return nil, err
+		}
+	}
+	for _, h := range found {
+		delete(accused, h.Key)
+	}
+	for k := range accused {
+		found = append(found, blacklist.Host{IP: k.String(), Key: k})
+	}
 	var keys []address.Key
-	for _, h := range hosts {
+	for _, h := range f.Apply(found) {
 		keys = append(keys, h.Key)
 	}
 	if c.Bool("dnsbl-listed") {
@@ -221,7 +233,7 @@ func heldAgainst(ctx context.Context, p place, keys []address.Key) (found []addr
 			if err != nil {
 				return err
 			}
-			if r.History != 0 || r.Failures != 0 {
+			if r.Accused() {
 				found = append(found, k)
 			}
 		}

@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 )
 
@@ -21,16 +24,22 @@ func thresholdFlag() cli.Flag {
 
 // A judge knows what the connect check does with a count.
 type judge struct {
-	threshold int64
-	state     rules.State
+	hosts.Policy
+	state rules.State
+	now   time.Time
 }
 
-// denies tells whether a host with that count is denied: yes or no, and learn
-// or off where it would be if the check were not in that state.
-func (j judge) denies(count int64) string {
+// denies tells whether a host with that count and standing is denied on port 25:
+// yes or no; sender or parole where that saves it; learn or off where it would
+// be denied if the check were not in that state.
+func (j judge) denies(count int64, s hosts.Standing) string {
 	switch {
-	case count <= j.threshold:
+	case count <= j.Threshold:
 		return "no"
+	case s.Parole:
+		return "parole"
+	case s.Sender && count <= hosts.SenderFactor*j.Threshold:
+		return "sender"
 	case j.state != rules.Enforce:
 		return string(j.state)
 	}
@@ -43,20 +52,22 @@ func readSettings(c *cli.Context, p place) judge {
 	if c.Bool("dnsbl") {
 		settings["lists"], settings["score"] = rules.ConnectLists, rules.DNSBLThreshold
 	}
-	state := inForce(c, p, settings)
-	return judge{threshold: c.Int64("threshold"), state: state}
+	macros := inForce(c, p, settings)
+	j := judge{Policy: hosts.PolicyOf(macros), state: stateOf(macros[rules.StateSuite], macros[rules.StateHistory]), now: clock.Now()}
+	j.Threshold = c.Int64("threshold")
+	return j
 }
 
 // inForce gives the flags that were not set the values that the connect check
 // has in Exim's configuration in force, so that what is shown here is what Exim
 // does. Where there is no such configuration, or it does not have the checks,
-// the flags keep the values of the checks as they are shipped. It returns what
-// the history check does with a host that is above the threshold.
-func inForce(c *cli.Context, p place, macroOf map[string]string) rules.State {
+// the flags keep the values of the checks as they are shipped. It returns the
+// macros in force.
+func inForce(c *cli.Context, p place, macroOf map[string]string) map[string]string {
 	x := exim.Installation{Platform: p.platform}
 	macros, err := x.Macros(c.Context, x.Config())
 	if err != nil {
-		return rules.Enforce
+		return nil
 	}
 	for flag, macro := range macroOf {
 		value := strings.TrimSpace(macros[macro])
@@ -71,7 +82,7 @@ func inForce(c *cli.Context, p place, macroOf map[string]string) rules.State {
 		}
 		c.Set(flag, value)
 	}
-	return stateOf(macros[rules.StateSuite], macros[rules.StateHistory])
+	return macros
 }
 
 // stateOf gives what the history check does. One that is not there does what
@@ -79,4 +90,16 @@ func inForce(c *cli.Context, p place, macroOf map[string]string) rules.State {
 func stateOf(suite, own string) rules.State {
 	const shipped = string(rules.Enforce)
 	return rules.Milder(cmp.Or(strings.TrimSpace(suite), shipped), rules.StateHistory, cmp.Or(strings.TrimSpace(own), shipped))
+}
+
+// policy gives the numbers by which a host's standing is judged, nil where there
+// is no configuration in force that could say.
+func policy(c *cli.Context, p place) *hosts.Policy {
+	x := exim.Installation{Platform: p.platform}
+	macros, err := x.Macros(c.Context, x.Config())
+	if err != nil {
+		return nil
+	}
+	found := hosts.PolicyOf(macros)
+	return &found
 }

@@ -15,6 +15,7 @@ import (
 
 	"symbiosis-connect-acl/internal/blacklist/blacklisttest"
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/rules"
 )
 
 func TestMain(m *testing.M) {
@@ -32,6 +33,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("COUNTS", "root/var/lib/symbiosis/firewall-blacklist-count.db")
 			e.Setenv("HOSTS", "root/var/lib/symbiosis-connect-acl/hosts/hosts.db")
 			e.Setenv("ONE", "SELECT history FROM host WHERE net = '192.0.2.1'")
+			e.Setenv("NOW", "2026-06-01T12:00:00Z")
 			// Not the clock's minute decides how long a test takes.
 			e.Setenv("NOWAIT", "--writer-minutes=")
 			return layOut(e.WorkDir + "/root")
@@ -171,12 +173,25 @@ func TestWhoIsDenied(t *testing.T) {
 		{"learn", "enforce", "learn"}, {"enforce", "learn", "learn"}, {"enforce", "enforec", "learn"},
 		{"learn", "off", "off"}, {"off", "enforce", "off"}, {"enforce", " off", "off"},
 	} {
-		j := judge{threshold: 10, state: stateOf(tt.suite, tt.own)}
-		if got := j.denies(11); got != tt.want {
+		j := judge{Policy: hosts.Defaults, state: stateOf(tt.suite, tt.own)}
+		if got := j.denies(11, hosts.Standing{}); got != tt.want {
 			t.Errorf("suite %q, history %q: %s, want %s", tt.suite, tt.own, got, tt.want)
 		}
-		if got := j.denies(10); got != "no" {
+		if got := j.denies(10, hosts.Standing{}); got != "no" {
 			t.Errorf("suite %q, history %q: a host at the threshold: %s", tt.suite, tt.own, got)
+		}
+	}
+	j := judge{Policy: hosts.Defaults, state: rules.Enforce}
+	for _, tt := range []struct {
+		count int64
+		s     hosts.Standing
+		want  string
+	}{
+		{100, hosts.Standing{Sender: true}, "sender"}, {101, hosts.Standing{Sender: true}, "yes"},
+		{999, hosts.Standing{Parole: true, Offender: true}, "parole"}, {11, hosts.Standing{User: true}, "yes"},
+	} {
+		if got := j.denies(tt.count, tt.s); got != tt.want {
+			t.Errorf("%d, %+v: %s, want %s", tt.count, tt.s, got, tt.want)
 		}
 	}
 }

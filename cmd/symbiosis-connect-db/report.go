@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -167,7 +166,7 @@ func readReport(c *cli.Context, p place, since, until, now time.Time, names bool
 	if err != nil {
 		return nil, err
 	}
-	o := report.Options{Since: since, Until: until, Now: now, Names: names, Policy: policy(macros), Hosts: p.hosts, Firewalls: p.sources,
+	o := report.Options{Since: since, Until: until, Now: now, Names: names, Policy: hosts.PolicyOf(macros), Hosts: p.hosts, Firewalls: p.sources,
 		Commands: strings.TrimSuffix(name(), "-db"), Period: "15m", Limit: 10}
 	if o.Server, err = os.Hostname(); err != nil {
 		return nil, err
@@ -199,7 +198,7 @@ func readReport(c *cli.Context, p place, since, until, now time.Time, names bool
 	}
 
 	t := report.NewTally()
-	t.Period = period(o.Period)
+	t.Period = time.Duration(rules.Seconds(o.Period) * float64(time.Second))
 	for rule, macro := range map[eximlog.Rule]string{eximlog.Reverse: rules.PortsReverse, eximlog.History: rules.PortsHistory,
 		eximlog.Rate: rules.PortsRatelimit, eximlog.DNSBL: rules.PortsDNSBLs, eximlog.Greeting: rules.PortsGreeting} {
 		t.Port[rule], _ = strconv.Atoi(strings.TrimSpace(macros[macro])) // 0 where it acts on several
@@ -257,38 +256,6 @@ func logFiles(ctx context.Context, x exim.Installation, named []string, since ti
 		all = append(all, files...)
 	}
 	return all, nil
-}
-
-// policy gives the numbers that standing is judged by, as they are in force.
-func policy(macros map[string]string) hosts.Policy {
-	p := hosts.Defaults
-	for macro, to := range map[string]*int64{rules.Threshold: &p.Threshold, "CONNECT_RECENT_OFFENCES": &p.RecentOffences} {
-		if n, err := strconv.ParseInt(strings.TrimSpace(macros[macro]), 10, 64); err == nil {
-			*to = n
-		}
-	}
-	if v := strings.TrimSpace(macros["CONNECT_PAROLE"]); v == "0" {
-		p.Parole = 0
-	} else if d := period(v); d > 0 {
-		p.Parole = d
-	}
-	return p
-}
-
-// period reads one of Exim's: 15m, 1h30m, 90d; 0 for what is none.
-func period(s string) (d time.Duration) {
-	units := map[byte]time.Duration{'s': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour, 'w': 7 * 24 * time.Hour}
-	n := time.Duration(0)
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; '0' <= c && c <= '9' && n < math.MaxInt32 {
-			n = n*10 + time.Duration(c-'0')
-		} else if units[c] > 0 {
-			d, n = d+n*units[c], 0
-		} else {
-			return 0
-		}
-	}
-	return d
 }
 
 // reading tells on a terminal how far the reading is.

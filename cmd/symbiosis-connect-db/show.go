@@ -155,27 +155,36 @@ func (v *view) write(w io.Writer) {
 		field("last", "%s UTC", h.Last.Format("2006-01-02 15:04:05"))
 	}
 	count := h.Count
+	var standing hosts.Standing
 	if v.row != nil {
-		count = v.row.History
+		count, standing = v.row.History, v.row.Standing(v.judge.Policy, v.judge.now)
 		v.writeRow(field)
+		v.writeStanding(field)
 	}
-	above := fmt.Sprintf("%d is above the threshold of %d", count, v.judge.threshold)
-	switch v.judge.denies(count) {
+	above := fmt.Sprintf("%d is above the threshold of %d", count, v.judge.Threshold)
+	switch v.judge.denies(count, standing) {
 	case "yes":
+		if standing.User {
+			above += "; but let in on 465 and 587, as a user's host"
+		}
 		field("connect", "denied: %s", above)
+	case "parole":
+		field("connect", "not denied, because it is on parole: %s", above)
+	case "sender":
+		field("connect", "not denied on port 25, because it is a sender: %s, and not above %d", above, hosts.SenderFactor*v.judge.Threshold)
 	case string(rules.Learn):
 		field("connect", "not denied, because the history check only learns: %s", above)
 	case string(rules.Off):
 		field("connect", "not denied, because the history check is off: %s", above)
 	default:
-		field("connect", "not denied for its history: %d is not above the threshold of %d", count, v.judge.threshold)
+		field("connect", "not denied for its history: %d is not above the threshold of %d", count, v.judge.Threshold)
 	}
-	if text := newRecord(h, v.black, v.judge).firewallText(); text != "" {
+	if text := newRecord(h, v.black, v.judge, standing).firewallText(); text != "" {
 		field("firewall", "blocked: %s", text)
 	} else {
 		field("firewall", "not blocked")
 	}
-	if text := newRecord(h, v.white, v.judge).firewallText(); text != "" {
+	if text := newRecord(h, v.white, v.judge, standing).firewallText(); text != "" {
 		field("", "in whitelist.d: %s", text)
 	}
 	if l := v.listed; l != nil {
@@ -191,10 +200,33 @@ func (v *view) write(w io.Writer) {
 	chart(w, v.days, v.columns)
 }
 
+func at(t time.Time) string { return t.Format("2006-01-02 15:04") + " UTC" }
+
+// writeStanding says what the host has earned, since and until when, and what
+// would change it.
+func (v *view) writeStanding(field func(name, format string, args ...any)) {
+	name := "standing"
+	for _, m := range v.row.Remarks(v.judge.Policy, v.judge.now) {
+		text := m.Standing
+		if !m.Since.IsZero() {
+			text += ", since " + at(m.Since)
+		}
+		if !m.Until.IsZero() {
+			text += ", until " + at(m.Until)
+		}
+		field(name, "%s", text)
+		field("", "%s", m.Because)
+		field("", "%s", m.Change)
+		name = ""
+	}
+	if name != "" {
+		field(name, "none: %s", v.row.Prospect(v.judge.Policy, v.judge.now))
+	}
+}
+
 // writeRow says in words what Exim knows of the host.
 func (v *view) writeRow(field func(name, format string, args ...any)) {
 	r := *v.row
-	at := func(t time.Time) string { return t.Format("2006-01-02 15:04") + " UTC" }
 	if !r.Known() {
 		field("Exim", "knows nothing of it: a stranger")
 		return
@@ -210,6 +242,7 @@ func (v *view) writeRow(field func(name, format string, args ...any)) {
 		at         time.Time
 	}{
 		{"logged in", "last %s", r.Login}, {"delivered", "last %s", r.Delivered},
+		{"", "on an earlier day last %s", r.DeliveredBefore},
 		{"greeted", "waited for its greeting, last %s", r.Greeted}, {"lists", "had nothing against it at %s", r.ListsPassed},
 	} {
 		if !fact.at.IsZero() {
@@ -218,6 +251,9 @@ func (v *view) writeRow(field func(name, format string, args ...any)) {
 	}
 	if r.Failures > 0 {
 		field("failures", "%s since %s", words.Plural(r.Failures, "failed login"), at(r.FailuresSince))
+	}
+	if !r.Offence.IsZero() {
+		field("offence", "last %s: %s", at(r.Offence), r.Kind())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -29,8 +30,15 @@ the first 100 bytes of it. It takes no lock there: what it has read while the
 firewall was writing it throws away, and reads again. It prints nothing when
 all is well. If hosts.db is lost or damaged, it puts the nightly copy back, or
 begins it anew; syslog says so.`,
-		Flags:  []cli.Flag{verboseFlag()},
-		Action: syncHistory,
+		Flags: []cli.Flag{verboseFlag(),
+			&cli.BoolFlag{Name: "stay", Usage: "afterwards keep hosts.db open until the minute is almost over, so that no connection is the last to close it"}},
+		Action: func(c *cli.Context) error {
+			err := syncHistory(c)
+			if c.Bool("stay") {
+				stay(c)
+			}
+			return err
+		},
 	}
 }
 
@@ -67,7 +75,7 @@ func syncHistory(c *cli.Context) error {
 		say("nothing to do: %s is made by %s-connect-setup apply", p.hosts, p.platform.Name)
 		return nil
 	}
-	r, err := history.Sync(c.Context, p.hosts, p.sources)
+	r, err := history.Sync(c.Context, p.hosts, p.sources, policy(c, p))
 	switch r.Hosts {
 	case hosts.Restored:
 		log(syslog.CronErr, p.hosts+" was lost or damaged; the nightly copy is in its place")
@@ -92,4 +100,13 @@ func syncHistory(c *cli.Context) error {
 		say("%s not about a host, such as %s", words.Plural(r.Alien, "row"), words.Printable(strings.Join(r.Some, ", ")))
 	}
 	return nil
+}
+
+// stay waits for the next run with hosts.db open. What is wrong with it, sync has
+// said.
+func stay(c *cli.Context) {
+	left := 58*time.Second - time.Duration(time.Now().Second())*time.Second
+	if p, _, err := where(c); (err == nil || errors.Is(err, errNoDatabase)) && left > 0 {
+		hosts.Stay(c.Context, p.hosts, left)
+	}
 }

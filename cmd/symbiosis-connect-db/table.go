@@ -27,10 +27,10 @@ type column struct {
 func writeTable(w io.Writer, records []record, withLists bool, columns int, coloured bool) {
 	cols := []*column{
 		{title: "ADDRESS"}, {title: "COUNT", right: true}, {title: "REPORTS", right: true, drop: 2},
-		{title: "FIRST", drop: 1}, {title: "LAST", drop: 4}, {title: "DENIED", drop: 5}, {title: "FIREWALL", drop: 3},
+		{title: "FIRST", drop: 1}, {title: "LAST", drop: 4}, {title: "DENIED", drop: 5}, {title: "STANDING", drop: 6}, {title: "FIREWALL", drop: 3},
 	}
 	if withLists {
-		cols = append(cols, &column{title: "DNSBL", drop: 6})
+		cols = append(cols, &column{title: "DNSBL", drop: 7})
 	}
 	for _, r := range records {
 		last := strings.Replace(strings.TrimSuffix(r.Last, ":00Z"), "T", " ", 1)
@@ -38,7 +38,7 @@ func writeTable(w io.Writer, records []record, withLists bool, columns int, colo
 			last = t.Format("2006-01-02 15:04")
 		}
 		values := []string{r.Address, strconv.FormatInt(r.Count, 10), strconv.FormatInt(r.Reports, 10), r.First, last,
-			r.denied, r.firewallText()}
+			r.denied, r.standingText(), r.firewallText()}
 		if withLists {
 			values = append(values, r.DNSBL.text())
 		}
@@ -46,6 +46,9 @@ func writeTable(w io.Writer, records []record, withLists bool, columns int, colo
 			cols[i].values = append(cols[i].values, words.Printable(v))
 		}
 	}
+	cols = slices.DeleteFunc(cols, func(c *column) bool {
+		return c.title == "STANDING" && !slices.ContainsFunc(c.values, func(v string) bool { return v != "" })
+	})
 	cols = fit(cols, columns)
 	line := func(cell func(*column) string, denied bool) {
 		var b strings.Builder

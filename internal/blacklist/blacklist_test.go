@@ -134,7 +134,7 @@ func TestSumsAreThePlatforms(t *testing.T) {
 			rows = append(rows, fmt.Sprintf("('%s',%d,%d)", ip, r.Int64N(2_000_000_000), count))
 		}
 		path := small(t, strings.Join(rows, ","))
-		s, err := ReadSums(t.Context(), path)
+		s, err := ReadSums(t.Context(), path, Limit{})
 		if err != nil || s.Alien != 0 {
 			t.Fatal(s.Some, err)
 		}
@@ -164,11 +164,11 @@ func TestSumsAreThePlatforms(t *testing.T) {
 func TestSumsAtTheBounds(t *testing.T) {
 	path := small(t, fmt.Sprintf("('192.0.2.1',5,%d),('192.0.2.1',9,%d),('192.0.2.2',7,3),('192.0.2.3',7,'many')", int64(math.MaxInt64), int64(math.MaxInt64)),
 		"('unknown',1,2),('192.0.2.0/24',1,2)")
-	s, err := ReadSums(t.Context(), path)
+	s, err := ReadSums(t.Context(), path, Limit{Threshold: 12, Refuses: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, b := s.Hosts[key(t, "192.0.2.1")], s.Hosts[key(t, "192.0.2.2")]; a != (Sum{math.MaxInt64, 9}) || b != (Sum{3, 7}) {
+	if a, b := s.Hosts[key(t, "192.0.2.1")], s.Hosts[key(t, "192.0.2.2")]; a != (Sum{math.MaxInt64, 9, 5}) || b != (Sum{3, 7, 0}) {
 		t.Errorf("%+v %+v", a, b)
 	}
 	if s.Alien != 2 || strings.Join(s.Some, " ") != "unknown 192.0.2.0/24" {
@@ -185,9 +185,9 @@ func TestSumsOfNFTFW(t *testing.T) {
 		('2001:db8::/112','exim4',1,1,1,5,'25,465,587',0,0,0), ('2001:db8::1:0/112','exim4',1,2,1,4,'25',0,0,0),
 		('192.0.2.3','x',1,9223372036854775807,1,6,'25,465',0,0,0), (NULL,NULL,1,1,1,1,NULL,0,0,0)`)
 	before, _ := os.ReadFile(path)
-	s, err := ReadSums(t.Context(), path)
-	want := map[address.Key]Sum{key(t, "192.0.2.1"): {12, 2000}, key(t, "192.0.2.2"): {12, 2000}, key(t, "2001:db8::"): {5, 5},
-		key(t, "192.0.2.3"): {math.MaxInt64, 6}}
+	s, err := ReadSums(t.Context(), path, Limit{Threshold: 12, Refuses: true})
+	want := map[address.Key]Sum{key(t, "192.0.2.1"): {12, 2000, 0}, key(t, "192.0.2.2"): {12, 2000, 0}, key(t, "2001:db8::"): {5, 5, 0},
+		key(t, "192.0.2.3"): {math.MaxInt64, 6, 6}}
 	if err != nil || s.Alien != 1 || !reflect.DeepEqual(s.Hosts, want) {
 		t.Errorf("%v %v", s.Hosts, err)
 	}
@@ -229,7 +229,7 @@ func TestBrokenDatabase(t *testing.T) {
 			tt.make(path)
 			list := func() string { e, _ := os.ReadDir(dir); return fmt.Sprint(e) }
 			before := list()
-			s, err := ReadSums(t.Context(), path)
+			s, err := ReadSums(t.Context(), path, Limit{})
 			if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), path) {
 				t.Errorf("%v, %v; want %v", s.Hosts, err, tt.want)
 			}
@@ -245,7 +245,7 @@ func TestBrokenDatabase(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "db")
 		make(path)
 		stamp, err := ReadStamp(path)
-		if s, e := ReadSums(t.Context(), path); err != nil || !errors.Is(e, ErrNoTable) || s.Stamp != stamp {
+		if s, e := ReadSums(t.Context(), path, Limit{}); err != nil || !errors.Is(e, ErrNoTable) || s.Stamp != stamp {
 			t.Errorf("%s: %v %v %v", name, s, e, err)
 		}
 	}
@@ -286,11 +286,11 @@ func TestReadingBesideAWriter(t *testing.T) {
 	exec("UPDATE blacklist SET count = 2")
 	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer stop()
-	if s, err := ReadSums(ctx, path); err == nil {
+	if s, err := ReadSums(ctx, path, Limit{}); err == nil {
 		t.Errorf("read in the middle of a transaction: %d hosts", len(s.Hosts))
 	}
 	exec("ROLLBACK")
-	s, err := ReadSums(t.Context(), path)
+	s, err := ReadSums(t.Context(), path, Limit{Threshold: 12, Refuses: true})
 	var sum int64
 	for _, h := range s.Hosts {
 		sum += h.Count
@@ -405,7 +405,7 @@ func TestCheckFindsDamage(t *testing.T) {
 	if err := Check(t.Context(), path); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("%v", err)
 	}
-	if _, err := ReadSums(t.Context(), path); !errors.Is(err, ErrCorrupt) {
+	if _, err := ReadSums(t.Context(), path, Limit{}); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("%v", err)
 	}
 }
@@ -521,7 +521,7 @@ func TestDeleteAndRestore(t *testing.T) {
 	if n, err := DeleteRows(ctx, path, rows); err != nil || n != int64(len(rows)) {
 		t.Fatalf("deleted %d, %v", n, err)
 	}
-	if s, err := ReadSums(ctx, path); err != nil || s.Hosts[host].Count != 0 {
+	if s, err := ReadSums(ctx, path, Limit{}); err != nil || s.Hosts[host].Count != 0 {
 		t.Fatalf("the sum is %+v, %v", s.Hosts[host], err)
 	}
 	for _, wantN := range []int64{int64(len(rows)), 0} {
@@ -539,7 +539,7 @@ func TestReadersMeetNoScan(t *testing.T) {
 	path := generated(t, blacklisttest.Spec{Seed: 14, Rows: 50_000})
 	for name, read := range map[string]func() error{
 		"list":   func() error { _, err := List(ctx, path, Filter{}); return err },
-		"sums":   func() error { _, err := ReadSums(ctx, path); return err },
+		"sums":   func() error { _, err := ReadSums(ctx, path, Limit{}); return err },
 		"export": func() error { return Export(ctx, path, func(Row) error { return nil }) },
 	} {
 		c := exec.Command("sh", "-c", `for i in $(seq 60); do echo "INSERT INTO blacklist VALUES ('203.0.113.8', $2, 1);"; sleep 0.02; done | sqlite3 -bail "$1"`,
@@ -564,7 +564,7 @@ func TestReadersMeetNoScan(t *testing.T) {
 			}
 		}
 	}
-	if s, err := ReadSums(ctx, path); err != nil || s.Hosts[key(t, "203.0.113.8")].Count != 180 {
+	if s, err := ReadSums(ctx, path, Limit{}); err != nil || s.Hosts[key(t, "203.0.113.8")].Count != 180 {
 		t.Errorf("the scans counted %+v, %v; want 180", s.Hosts[key(t, "203.0.113.8")], err)
 	}
 }

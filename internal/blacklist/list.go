@@ -119,12 +119,17 @@ func List(ctx context.Context, path string, f Filter) ([]Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	var hosts []Host
+	hosts := make([]Host, 0, len(all))
 	for _, h := range all {
-		if f.keeps(*h) {
-			hosts = append(hosts, *h)
-		}
+		hosts = append(hosts, *h)
 	}
+	return f.Apply(hosts), nil
+}
+
+// Apply gives those of the hosts that the filter lets through, in its order. It
+// works in the slice that it is given.
+func (f Filter) Apply(hosts []Host) []Host {
+	hosts = slices.DeleteFunc(hosts, func(h Host) bool { return !f.keeps(h) })
 	slices.SortFunc(hosts, func(a, b Host) int {
 		c := 0
 		switch f.Order {
@@ -134,7 +139,7 @@ func List(ctx context.Context, path string, f Filter) ([]Host, error) {
 			c = cmp.Compare(b.Reports, a.Reports)
 		case ByFirst:
 			c = a.First.Compare(b.First)
-		case ByLast:
+		case ByLast, "":
 			c = b.Last.Compare(a.Last)
 		}
 		return cmp.Or(c, a.Key.Prefix().Addr().Compare(b.Key.Prefix().Addr()), strings.Compare(a.IP, b.IP))
@@ -142,7 +147,7 @@ func List(ctx context.Context, path string, f Filter) ([]Host, error) {
 	if f.Top > 0 && len(hosts) > f.Top {
 		hosts = hosts[:f.Top]
 	}
-	return hosts, nil
+	return hosts
 }
 
 func (f Filter) keeps(h Host) bool {

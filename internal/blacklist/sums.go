@@ -4,21 +4,61 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/mattn/go-sqlite3"
 
 	"symbiosis-connect-acl/internal/address"
 )
 
-// A Sum is what the database has about one host.
+// A Sum is what the database has about one host. Times are in seconds since
+// 1970.
 type Sum = struct {
-	Count int64 // the sum of its counts, as the connect check compares it
-	Last  int64 // the latest of its times, in seconds since 1970
+	Count  int64 // the sum of its counts, as the connect check compares it
+	Last   int64 // the latest of its times
+	Passed int64 // the last of its offences, if the sum is above the threshold; 0 if not
+}
+
+// A Limit is what the history check makes of a sum. A host above the threshold
+// is refused, so whatever is counted from then on is a knock, and not an
+// offence, until it is on parole.
+type Limit struct {
+	Threshold int64
+	Refuses   bool          // false where the check is off or only learns: then all are offences
+	Parole    time.Duration // so long after the last offence it is let in again; 0 means never
+}
+
+// scanLag is how much later a row is written than what it counts was done: the
+// time from one scan to the next, and some more. What a host on parole does in
+// that time may be its last knocks.
+const scanLag = 3600
+
+// add gives the sum with one more row, which is not older than the others.
+func (l Limit) add(s Sum, count, at int64) Sum {
+	before := s.Count
+	s.Count, s.Last = Plus(s.Count, count), max(s.Last, at)
+	switch {
+	case s.Count <= l.Threshold:
+		s.Passed = 0
+	case before <= l.Threshold, !l.Refuses, l.Parole > 0 && s.Last > s.Passed && s.Last-s.Passed > int64(l.Parole/time.Second)+scanLag:
+		s.Passed = s.Last
+	}
+	return s
+}
+
+// Merge adds what a second database has about a host, which counts as one row.
+func (l Limit) Merge(s, more Sum) Sum {
+	sum := l.add(s, more.Count, more.Last)
+	if sum.Passed != 0 && s.Passed == 0 && more.Passed != 0 {
+		sum.Passed = more.Passed
+	}
+	return sum
 }
 
 // Sums are the sums of all hosts.
@@ -44,13 +84,19 @@ const (
 	nftfwPorts    = "(1 + length(ports) - length(replace(ports, ',', '')))"
 )
 
+// inOrder is what makes a query give the rows by their times. The firewall writes
+// them so; an administrator who adds or restores some does not.
+const inOrder = " ORDER BY 3"
+
+// errDisorder says that a host's rows are not in the order of their times.
+var errDisorder = errors.New("the rows are not in the order of their times")
+
 // ReadSums adds up the whole table by host, without any lock. A key of a network
 // smaller than a host's, as Sympl's firewall and nftfw store IPv6 by /112,
 // counts for the host. With ErrNoTable, which says that the firewall has counted
 // nobody yet, it gives the stamp too.
-func ReadSums(ctx context.Context, path string) (s Sums, err error) {
+func ReadSums(ctx context.Context, path string, limit Limit) (s Sums, err error) {
 	stamp, err := unlocked(ctx, path, func(db *sql.DB) error {
-		s = Sums{Hosts: map[address.Key]Sum{}}
 		schema, err := schemaOf(ctx, db)
 		if err != nil {
 			return err
@@ -66,13 +112,21 @@ func ReadSums(ctx context.Context, path string) (s Sums, err error) {
 		defer c.Close()
 		// With the driver itself: database/sql costs as much again for each of
 		// ten million rows.
-		return c.Raw(func(c any) error { return s.add(ctx, c.(*sqlite3.SQLiteConn), query) })
+		return c.Raw(func(c any) error {
+			s = Sums{Hosts: map[address.Key]Sum{}}
+			err := s.add(ctx, c.(*sqlite3.SQLiteConn), query, limit)
+			if err == errDisorder {
+				s = Sums{Hosts: map[address.Key]Sum{}}
+				err = s.add(ctx, c.(*sqlite3.SQLiteConn), query+inOrder, limit)
+			}
+			return err
+		})
 	})
 	s.Stamp = stamp
 	return s, err
 }
 
-func (s *Sums) add(ctx context.Context, c *sqlite3.SQLiteConn, query string) error {
+func (s *Sums) add(ctx context.Context, c *sqlite3.SQLiteConn, query string, limit Limit) error {
 	rows, err := c.Query(query, nil)
 	if err != nil {
 		return err
@@ -97,8 +151,11 @@ func (s *Sums) add(ctx context.Context, c *sqlite3.SQLiteConn, query string) err
 			s.alien(ip)
 			continue
 		}
-		sum := s.Hosts[k]
-		s.Hosts[k] = Sum{Plus(sum.Count, count), max(sum.Last, last)}
+		sum, known := s.Hosts[k]
+		if known && last < sum.Last {
+			return errDisorder
+		}
+		s.Hosts[k] = limit.add(sum, count, last)
 	}
 }
 

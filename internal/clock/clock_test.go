@@ -1,6 +1,11 @@
 package clock
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -14,5 +19,37 @@ func TestNow(t *testing.T) {
 	Set(at)
 	if !Now().Equal(at) || Since(at.Add(-time.Hour)) != time.Hour {
 		t.Errorf("set to %v, it says %v", at, Now())
+	}
+}
+
+// What judges hosts asks this clock. The machine's own is for how long something
+// takes, and for the minutes in which the firewall's scan starts.
+func TestOneClock(t *testing.T) {
+	other := regexp.MustCompile(`\btime\.(Now|Since|Until)\(`)
+	duration := regexp.MustCompile(`\b(begin|last|left|untilQuiet)\b`)
+	files := 0
+	for _, dir := range []string{"../hosts", "../history", "../blacklist", "../firewall", "../explain", "../../cmd"} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "blacklisttest") {
+				return nil
+			}
+			files++
+			text, err := os.ReadFile(path)
+			for i, line := range strings.Split(string(text), "\n") {
+				if other.MatchString(line) && !duration.MatchString(line) {
+					t.Errorf("%s:%d asks another clock: %s", path, i+1, strings.TrimSpace(line))
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if files < 30 {
+		t.Errorf("only %d files were looked at", files)
 	}
 }

@@ -318,6 +318,7 @@ func TestCheck(t *testing.T) {
 		{"a hosts.db that cannot be read", "hosts", FAIL, "only root and Exim's user may open it", func(t *testing.T) { must(t, os.Chmod(hostsDB, 0)) }},
 		{"a -shm of root's", "hosts", FAIL, "hosts.db-shm belongs to another user", func(t *testing.T) { must(t, os.WriteFile(hostsDB+"-shm", nil, 0o644)) }},
 		{"another version of hosts.db", "hosts", FAIL, "another version", func(t *testing.T) { sh(t, "sqlite3", hostsDB, "PRAGMA user_version = 99") }},
+		{"an older hosts.db", "hosts", FAIL, "an older version", func(t *testing.T) { sh(t, "sqlite3", hostsDB, "PRAGMA user_version = 1; DROP TABLE guess") }},
 		{"a hosts.db that is held", "hosts", FAIL, "another program holds", func(t *testing.T) {
 			holder, err := sql.Open("sqlite3", hostsDB+"?_txlock=immediate")
 			must(t, err)
@@ -330,7 +331,7 @@ func TestCheck(t *testing.T) {
 		}},
 		{"rows of no host", "hosts", WARN, "1 rows of the firewall's database fit no host and do not count, such as \"somebody\"", func(t *testing.T) {
 			sh(t, "sqlite3", db, fmt.Sprintf("INSERT INTO blacklist VALUES ('somebody', %d, 3)", now))
-			_, err := history.Sync(t.Context(), hostsDB, []string{db})
+			_, err := history.Sync(t.Context(), hostsDB, []string{db}, nil)
 			must(t, err)
 		}},
 		{"a sync that has stopped", "hosts", WARN, "are not in /var/lib/symbiosis-connect-acl/hosts/hosts.db yet", func(t *testing.T) {

@@ -63,6 +63,9 @@ func (d *doctor) hosts() {
 	case errors.Is(err, hosts.ErrCorrupt):
 		d.fail("hosts", "run: "+d.Name+"-connect-db maintain; it puts the nightly copy back", "%v%s", err, strangers)
 		return
+	case errors.Is(err, hosts.ErrOld):
+		d.fail("hosts", sync, "%v%s", err, strangers)
+		return
 	case errors.Is(err, hosts.ErrVersion):
 		d.fail("hosts", "install the version of this package that made it, or move the file away and "+sync, "%v%s", err, strangers)
 		return

@@ -25,7 +25,6 @@ func (a answer) failed() bool { return a.err != nil }
 // with the values of the macros in their places.
 const (
 	questionVersion = "$version_number"
-	questionSpool   = "$spool_directory"
 )
 
 // onPorts asks whether each port is in a list of ports.
@@ -82,9 +81,9 @@ func unfit(macro, value string) string {
 // askAll asks at once what is sure to be asked, which saves starting Exim for
 // each of the questions.
 func (e *examiner) askAll() {
-	all := []string{questionVersion, questionSpool, e.thresholdValid(), e.rateValid(), e.delayValid(), e.authValid()}
+	all := []string{questionVersion, e.thresholdValid(), e.rateValid(), e.delayValid(), e.authValid()}
 	all = append(all, e.isKnown()...)
-	for _, macro := range []string{rules.PortsHistory, rules.PortsRatelimit, rules.PortsDNSBLs, rules.PortsGreeting, rules.PortsReverse} {
+	for _, macro := range []string{rules.PortsHistory, rules.PortsOffences, rules.PortsRatelimit, rules.PortsDNSBLs, rules.PortsGreeting, rules.PortsReverse} {
 		all = append(all, e.onPorts(macro)...)
 	}
 	answers := map[string]answer{}

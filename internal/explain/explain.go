@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/address"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
@@ -40,14 +41,12 @@ type examiner struct {
 	user   exim.User
 	report *Report
 
-	blind   bool      // the settings in force could not be read
-	known   bool      // the host is let past
-	row     hosts.Row // what the host database knows
-	lost    time.Time // when that was begun anew
-	noRow   string    // why the row could not be read; then the host is a stranger
-	hidden  bool      // only from us
-	rates   map[string]remembered
-	noRates string            // why the rates could not be read
+	blind   bool              // the settings in force could not be read
+	known   bool              // the host is let past
+	row     hosts.Row         // what the host database knows
+	lost    time.Time         // when that was begun anew
+	noRow   string            // why the row could not be read; then the host is a stranger
+	hidden  bool              // only from us
 	answers map[string]answer // what Exim has been asked already
 }
 
@@ -66,7 +65,7 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 	if !e.key.IsValid() {
 		return nil, errors.New("no address to explain")
 	}
-	e.report = &Report{Address: addr.String(), Key: e.key.String(), Platform: p.Name, Commands: []string{}, Notes: []string{}}
+	e.report = &Report{Address: addr.String(), Key: e.key.String(), Platform: p.Name, Standing: []hosts.Remark{}, Commands: []string{}, Notes: []string{}}
 	var err error
 	if e.conf, err = os.ReadFile(e.Config()); err == nil {
 		e.macros, err = e.Macros(ctx, e.Config())
@@ -83,7 +82,7 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 		e.blind = true
 		e.note("run it as root: the settings in force cannot be read (%v)", err)
 	} else {
-		e.note("run it as root to see all: some of the firewall's files, the database and the rates may be out of reach")
+		e.note("run it as root to see all: some of the firewall's files and the databases may be out of reach")
 	}
 	e.report.Complete = !e.blind
 	_, e.report.Active = e.macros[rules.Marker]
@@ -109,10 +108,12 @@ func Explain(ctx context.Context, p platform.Platform, addr netip.Addr) (*Report
 		e.report.Exim = a.text
 	}
 	wall := e.firewall()
-	e.readRates()
-	known, history, rate, greeting, auth := e.accepted(), e.history(), e.ratelimit(), e.greeting(), e.auth()
+	known, history, offences, rate, greeting, auth := e.accepted(), e.history(), e.offences(), e.ratelimit(), e.greeting(), e.auth()
 	wg.Wait()
-	e.report.Rules = []Rule{wall, known, e.reverse(reverse), history, rate, lists, greeting, e.helo(), e.authArgument(), auth}
+	e.report.Rules = []Rule{wall, known, e.reverse(reverse), history, offences, rate, lists, greeting, e.helo(), e.authArgument(), auth}
+	if e.noRow == "" {
+		e.report.Standing = append(e.report.Standing, e.row.Remarks(hosts.PolicyOf(e.macros), clock.Now())...)
+	}
 	e.foreign()
 	e.decide()
 	return e.report, nil
@@ -147,6 +148,7 @@ const (
 	snippetLookUp    = connectDir + "20-look-up-host"
 	snippetReverse   = connectDir + "21-check-sender-host-name"
 	snippetHistory   = connectDir + "30-check-symbiosis-db"
+	snippetOffences  = connectDir + "35-check-recent-offences"
 	snippetRatelimit = connectDir + "50-ratelimit"
 	snippetDNSBLs    = connectDir + "60-check-dnsbls"
 	snippetGreeting  = connectDir + "80-delay-greeting"
@@ -299,7 +301,7 @@ func (e *examiner) foreign() {
 			continue
 		}
 		switch connectDir + name {
-		case snippetVariables, snippetKnown, snippetLookUp, snippetReverse, snippetHistory, snippetRatelimit, snippetDNSBLs, snippetGreeting,
+		case snippetVariables, snippetKnown, snippetLookUp, snippetReverse, snippetHistory, snippetOffences, snippetRatelimit, snippetDNSBLs, snippetGreeting,
 			connectDir + "00-header", connectDir + "10-accept-local", connectDir + "90-default":
 		default:
 			e.note("not explained here, because it is not ours: %s%s; exim4 -bh %s tries it", connectDir, name, e.host)
@@ -379,7 +381,7 @@ func (e *examiner) decide() {
 	if !e.inForce(snippetKnown) {
 		e.note("%s is not in force, so no list of known hosts helps", snippetKnown)
 		for _, r := range e.report.Rules {
-			if r.History != nil && refusedBy[r.Name] {
+			if (r.History != nil || r.Name == "offences") && refusedBy[r.Name] {
 				e.report.Commands = append(e.report.Commands, e.Name+"-connect-db delete "+e.host.String())
 			}
 		}

@@ -1,102 +1,64 @@
 package explain
 
 import (
-	"errors"
-	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
+
+	"symbiosis-connect-acl/internal/clock"
+	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/rules"
 )
 
-// remembered is an average in Exim's hints database.
-type remembered struct {
-	rate float64
-	at   time.Time
-}
-
-// readRates reads what Exim remembers about the host, with Exim's own tool.
-func (e *examiner) readRates() {
-	e.rates = map[string]remembered{}
-	a := e.ask(askLimit, questionSpool)[0]
-	if a.failed() {
-		e.noRates = a.text
-		return
-	}
-	spool := a.text
-	db := filepath.Join(spool, "db")
-	if _, err := os.Stat(filepath.Join(e.Root, db, "ratelimit")); errors.Is(err, fs.ErrNotExist) {
-		return // nobody has been counted yet
-	} else if err != nil {
-		e.noRates = err.Error()
-		return
-	}
-	const tool = "/usr/sbin/exim_dumpdb"
-	if _, err := os.Stat(filepath.Join(e.Root, tool)); err != nil {
-		e.noRates = tool + " is not installed (it is in exim4-base)"
-		return
-	}
-	out, err := e.asExim(askLimit, "/usr/bin/env", "TZ=UTC", tool, spool, "ratelimit")
-	if err != nil {
-		e.noRates = err.Error()
-		return
-	}
-	net := strings.TrimSuffix(e.key.String(), "/64")
-	for _, line := range strings.Split(out, "\n") {
-		// 23-Nov-2026 13:42:47.272229 rate:      3.000 key: 15m/per_conn/connect-192.0.2.1
-		when, rest, ok := strings.Cut(line, " rate: ")
-		value, key, ok2 := strings.Cut(rest, " key: ")
-		if !ok || !ok2 || !strings.HasSuffix(key, "-"+net) {
-			continue
-		}
-		at, err := time.Parse("02-Jan-2006 15:04:05", strings.TrimSpace(when))
-		if err != nil {
-			continue
-		}
-		rate, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-		if err != nil {
-			continue
-		}
-		e.rates[strings.TrimSuffix(key, net)] = remembered{rate, at}
-	}
-}
-
-// rate gives the average of one kind of event, such as "15m/per_conn/connect-",
-// now and with count more events, by the formula in Exim's manual: an average
-// that sinks exponentially with the period as its time constant.
-func (e *examiner) rate(period, what string, count float64, now time.Time) Rate {
-	r := Rate{Next: count, Period: period}
-	m, ok := e.rates[period+"/"+what]
-	p := seconds(period)
-	if !ok || p <= 0 {
+func (e *examiner) ratelimit() Rule {
+	r, ask := e.rule("rate", snippetRatelimit, rules.StateRatelimit, rules.PortsRatelimit)
+	if !any3(ask) {
 		return r
 	}
-	r.Last = m.at
-	// As Exim does, do not divide by zero and do not go back in time.
-	x := math.Max(now.Sub(m.at).Seconds(), 1e-9) / p
-	a := math.Exp(-x)
-	r.Now = a * m.rate
-	r.Next = math.Max((1-a)*count/x+a*m.rate, count)
+	if e.noRow != "" {
+		r.set(ask, e.forgets())
+		r.tell("rate not known: %s", e.noRow)
+		return r
+	}
+	setting := e.value(rules.Ratelimit)
+	valid := e.ask(askLimit, e.rateValid())[0]
+	limit, period, _ := strings.Cut(setting, "/")
+	period = strings.TrimSpace(period)
+	most, err := strconv.ParseFloat(strings.TrimSpace(limit), 64)
+	if valid.text != "yes" || err != nil {
+		r.set(ask, Skipped)
+		r.tell("%s", unfit(rules.Ratelimit, setting))
+		return r
+	}
+	now, why := clock.Now(), ""
+	switch s := e.row.Standing(hosts.PolicyOf(e.macros), now); {
+	case s.User:
+		most, why = 10*most, ", ten times as many as a stranger, because it is a user's host"
+	case s.Sender:
+		most, why = 10*most, ", ten times as many as a stranger, because it is a sender"
+	case within(e.row.Delivered, month):
+		most, why = 3*most, ", three times as many as a stranger, because it has delivered mail"
+	}
+	// Each connection counts less the longer ago it was, and after a period no
+	// more.
+	left := math.Max(0, 1-math.Max(0, float64(now.Unix()-e.row.RateAt.Unix()))/rules.Seconds(period))
+	rate := Rate{Limit: most, Period: period, Last: e.row.RateAt}
+	if !e.row.RateAt.IsZero() {
+		rate.Now = e.row.Rate * left
+	}
+	rate.Next = rate.Now + 1
+	r.Rate = &rate
+	if rate.Last.IsZero() {
+		r.tell("no connection remembered; put off above %s / %s%s", trim(most), period, why)
+	} else {
+		r.tell("%.1f / %s now, %.1f with the next connection, last %s; put off above %s%s", rate.Now, period, rate.Next, stamp(rate.Last), trim(most), why)
+	}
+	if r.State == rules.Measure || rate.Next <= most {
+		r.set(ask, Pass)
+	} else {
+		r.set(ask, Defer)
+	}
 	return r
 }
 
-// seconds reads a period as Exim writes it, such as 1h30m; 0 for none.
-func seconds(s string) float64 {
-	units := map[byte]float64{'w': 604800, 'd': 86400, 'h': 3600, 'm': 60, 's': 1}
-	sum, n, digits := 0.0, 0.0, false
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c >= '0' && c <= '9' {
-			n, digits = n*10+float64(c-'0'), true
-		} else if u, ok := units[c]; ok && digits {
-			sum, n, digits = sum+n*u, 0, false
-		} else {
-			return 0
-		}
-	}
-	if digits {
-		return 0
-	}
-	return sum
-}
+func trim(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

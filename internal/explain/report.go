@@ -3,6 +3,7 @@ package explain
 import (
 	"time"
 
+	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 )
 
@@ -136,6 +137,7 @@ type Report struct {
 	Active   bool                `json:"active"`   // whether the rules are in force at all
 	Complete bool                `json:"complete"` // false when the settings in force could not be read
 	Outcomes [len(Ports)]Outcome `json:"ports"`
+	Standing []hosts.Remark      `json:"standing"` // what it has earned
 	Rules    []Rule              `json:"rules"`
 	Commands []string            `json:"let_in_commands"` // empty when nothing refuses the host
 	Notes    []string            `json:"notes"`

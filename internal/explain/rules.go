@@ -11,6 +11,7 @@ import (
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/dnsbl"
+	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -92,15 +93,32 @@ func (e *examiner) history() Rule {
 	return r
 }
 
-// passOver lets the host of a user in on the users' ports, as the history rule
-// does whatever has been counted.
+// passOver lets a host in whatever has been counted, as the history rule does: on
+// parole, a sender on port 25, the host of a user on the users' ports.
 func (e *examiner) passOver(r *Rule, ask [len(Ports)]bool) {
-	for i, port := range Ports {
-		ask[i] = ask[i] && port != 25
+	p := hosts.PolicyOf(e.macros)
+	s := e.row.Standing(p, clock.Now())
+	if _, has := e.macros[rules.Parole]; has {
+		if s.Parole {
+			r.set(ask, Pass)
+			r.tell("passed over, because it is on parole: its last offence was %s. Its next one refuses it again", stamp(e.row.LastOffence()))
+			return
+		}
+		if most := hosts.SenderFactor * p.Threshold; s.Sender && e.row.History <= most {
+			on25 := ask
+			for i, port := range Ports {
+				on25[i] = ask[i] && port == 25
+			}
+			if any3(on25) {
+				r.set(on25, Pass)
+				r.tell("passed over on port 25, because it is a sender: up to %d", most)
+			}
+		}
 	}
+	ask = users(ask)
 	switch {
 	case !any3(ask):
-	case clock.Since(e.row.Login) < month:
+	case s.User:
 		r.set(ask, Pass)
 		r.tell("passed over on the users' ports, because somebody has logged in from there, last %s", stamp(e.row.Login))
 	case within(e.lost, mourning):
@@ -109,55 +127,13 @@ func (e *examiner) passOver(r *Rule, ask [len(Ports)]bool) {
 	}
 }
 
-func (e *examiner) ratelimit() Rule {
-	r, ask := e.rule("rate", snippetRatelimit, rules.StateRatelimit, rules.PortsRatelimit)
-	if !any3(ask) {
-		return r
+// users gives those of the ports that are the users'.
+func users(ask [len(Ports)]bool) [len(Ports)]bool {
+	for i, port := range Ports {
+		ask[i] = ask[i] && port != 25
 	}
-	setting := e.value(rules.Ratelimit)
-	valid := e.ask(askLimit, e.rateValid())[0]
-	limit, period, _ := strings.Cut(setting, "/")
-	period = strings.TrimSpace(period)
-	most, err := strconv.ParseFloat(strings.TrimSpace(limit), 64)
-	if valid.text != "yes" || err != nil {
-		r.set(ask, Skipped)
-		r.tell("%s", unfit(rules.Ratelimit, setting))
-		return r
-	}
-	if since := latest(e.row.Delivered, e.row.Login); r.State != rules.Measure && within(since, month) {
-		r.set(ask, Pass)
-		r.tell("not limited: it delivered mail, or somebody logged in from it, last %s", stamp(since))
-		return r
-	}
-	if e.noRates != "" {
-		r.set(ask, Unknown)
-		r.tell("rate not known: %s", e.noRates)
-		return r
-	}
-	rate := e.rate(period, "per_conn/connect-", 1, clock.Now())
-	rate.Limit = most
-	r.Rate = &rate
-	if rate.Last.IsZero() {
-		r.tell("Exim remembers no connection; put off from %s / %s", trim(most), period)
-	} else {
-		r.tell("%.1f / %s now, %.1f with the next connection, last %s; put off from %s", rate.Now, period, rate.Next, stamp(rate.Last), trim(most))
-	}
-	if r.State == rules.Measure || rate.Next < most {
-		r.set(ask, Pass)
-	} else {
-		r.set(ask, Defer)
-	}
-	return r
+	return ask
 }
-
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
-func trim(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 // dnsbls asks the lists of each port as symbiosis-connect-check dnsbl does, but
 // waits for every one of them.
@@ -203,7 +179,7 @@ func (e *examiner) dnsbls() Rule {
 			verdict = e.round(&round, lists)
 		}
 		r.set(on, verdict)
-		passed := any3(spares) && within(e.row.ListsPassed, time.Duration(seconds(e.value(rules.DNSBLMemory)))*time.Second)
+		passed := any3(spares) && within(e.row.ListsPassed, time.Duration(rules.Seconds(e.value(rules.DNSBLMemory)))*time.Second)
 		if passed {
 			verdict = Pass
 			r.set(spares, verdict)
@@ -381,17 +357,26 @@ func (e *examiner) auth() Rule {
 	most, _ := strconv.ParseInt(limit, 10, 64)
 	rate := Rate{Limit: float64(most), Period: period}
 	text := fmt.Sprintf("no failed logins remembered; %s / %s allowed%s", limit, period, why)
-	if clock.Since(e.row.FailuresSince).Abs() < time.Duration(seconds(period))*time.Second {
+	if clock.Since(e.row.FailuresSince).Abs() < time.Duration(rules.Seconds(period))*time.Second {
 		rate.Now, rate.Last = float64(e.row.Failures), e.row.FailuresSince
 		text = fmt.Sprintf("%s since %s; %s / %s allowed%s", words.Plural(e.row.Failures, "failed login"), stamp(rate.Last), limit, period, why)
 	}
 	rate.Next = rate.Now
 	r.Rate = &rate
 	r.tell("%s", text)
-	if rate.Now >= rate.Limit {
+	s := e.row.Standing(hosts.PolicyOf(e.macros), clock.Now())
+	switch {
+	case rate.Now >= rate.Limit, s.Guesser && !s.User:
 		r.set(ask, Defer)
-	} else {
+	case s.Guesser:
+		r.set(ask, Depends)
+	default:
 		r.set(ask, Pass)
+	}
+	if until := stamp(e.row.Guesser.Add(hosts.Day)); s.Guesser && s.User {
+		r.tell("a guesser until %s: names that have not logged in from there before are refused", until)
+	} else if s.Guesser {
+		r.tell("a guesser until %s: its logins are refused", until)
 	}
 	return r
 }

@@ -65,6 +65,7 @@ type Result struct {
 // The names under which hosts.db remembers what was read.
 const (
 	stateRead  = "read"  // stamps of the databases
+	stateLimit = "limit" // the numbers by which an offence was told from a knock
 	stateAlien = "alien" // number of rows that fit no host, and a few addresses
 )
 
@@ -74,9 +75,12 @@ const (
 // or one cannot be read, the history stays as it is: an administrator may just
 // be mending the database.
 //
+// The numbers of the policy tell which row is a host's last offence. When they are
+// others than the last time, everything is read again; nil stands for the same.
+//
 // It puts hosts.db in order first, if it was lost (see hosts.Ensure). When its
 // directory does not exist it returns fs.ErrNotExist: setup makes that.
-func Sync(ctx context.Context, path string, sources []string) (r Result, err error) {
+func Sync(ctx context.Context, path string, sources []string, policy *hosts.Policy) (r Result, err error) {
 	unlock, err := hosts.Lock(ctx, path, 0)
 	if err != nil {
 		return r, err
@@ -85,38 +89,45 @@ func Sync(ctx context.Context, path string, sources []string) (r Result, err err
 	if r.Hosts, err = hosts.Ensure(ctx, path); err != nil {
 		return r, err
 	}
-	err = sync(ctx, path, sources, &r)
+	err = sync(ctx, path, sources, policy, &r)
 	if errors.Is(err, hosts.ErrCorrupt) {
 		// Its tables could be opened, but not read.
 		if r.Hosts, err = hosts.Replace(ctx, path); err == nil {
-			err = sync(ctx, path, sources, &r)
+			err = sync(ctx, path, sources, policy, &r)
 		}
 	}
 	return r, err
 }
 
-func sync(ctx context.Context, path string, sources []string, r *Result) error {
+func sync(ctx context.Context, path string, sources []string, policy *hosts.Policy, r *Result) error {
 	stamps, there, err := stampsOf(sources)
 	if err != nil {
 		return err
 	}
-	var last, alien string
-	if err := hosts.With(path, func(d *hosts.DB) (err error) {
-		if last, err = d.State(ctx, stateRead); err == nil {
-			alien, err = d.State(ctx, stateAlien)
+	var last, alien, limited string
+	if err := hosts.With(path, func(d *hosts.DB) error {
+		for name, to := range map[string]*string{stateRead: &last, stateAlien: &alien, stateLimit: &limited} {
+			var err error
+			if *to, err = d.State(ctx, name); err != nil {
+				return err
+			}
 		}
-		return err
+		return nil
 	}); err != nil {
 		return err
 	}
-	if r.Alien, r.Some = parseAlien(alien); last == stamps || len(there) == 0 {
+	limit := parseLimit(limited)
+	if policy != nil {
+		limit = blacklist.Limit{Threshold: policy.Threshold, Refuses: policy.Refuses, Parole: policy.Parole}
+	}
+	if r.Alien, r.Some = parseAlien(alien); last == stamps && limited == formatLimit(limit) || len(there) == 0 {
 		return nil
 	}
 	var all map[address.Key]hosts.History
 	var read []string
 	r.Alien, r.Some = 0, nil
 	for _, source := range there {
-		s, err := blacklist.ReadSums(ctx, source)
+		s, err := blacklist.ReadSums(ctx, source, limit)
 		read = append(read, source+" "+s.Stamp.String())
 		if errors.Is(err, blacklist.ErrNoTable) {
 			continue
@@ -127,8 +138,10 @@ func sync(ctx context.Context, path string, sources []string, r *Result) error {
 			all = s.Hosts
 		} else {
 			for k, sum := range s.Hosts {
-				h := all[k]
-				all[k] = hosts.History{Count: blacklist.Plus(h.Count, sum.Count), Last: max(h.Last, sum.Last)}
+				if h, known := all[k]; known {
+					sum = limit.Merge(h, sum)
+				}
+				all[k] = sum
 			}
 		}
 		r.Alien += s.Alien
@@ -145,6 +158,9 @@ func sync(ctx context.Context, path string, sources []string, r *Result) error {
 					return err
 				}
 			}
+		}
+		if err := d.SetState(ctx, stateLimit, formatLimit(limit)); err != nil {
+			return err
 		}
 		// Last, so that a run that was killed is done again.
 		return d.SetState(ctx, stateRead, strings.Join(read, "\n"))
@@ -165,6 +181,19 @@ func stampsOf(sources []string) (stamps string, there []string, err error) {
 		there, lines = append(there, source), append(lines, source+" "+s.String())
 	}
 	return strings.Join(lines, "\n"), there, nil
+}
+
+func formatLimit(l blacklist.Limit) string {
+	return fmt.Sprintf("%d %t %d", l.Threshold, l.Refuses, int64(l.Parole))
+}
+
+// parseLimit gives that of the installed numbers for what is none.
+func parseLimit(s string) (l blacklist.Limit) {
+	if _, err := fmt.Sscanf(s, "%d %t %d", &l.Threshold, &l.Refuses, (*int64)(&l.Parole)); err != nil {
+		d := hosts.Defaults
+		return blacklist.Limit{Threshold: d.Threshold, Refuses: d.Refuses, Parole: d.Parole}
+	}
+	return l
 }
 
 func formatAlien(n int64, some []string) string {

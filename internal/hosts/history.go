@@ -10,8 +10,9 @@ import (
 // A History is what the firewall has counted against one host. It is a
 // blacklist.Sum by another name, so that a million of them need not be copied.
 type History = struct {
-	Count int64
-	Last  int64 // seconds since 1970
+	Count  int64
+	Last   int64 // seconds since 1970
+	Passed int64 // likewise
 }
 
 // SetHistory makes the history of every host what is given, and that of all
@@ -23,14 +24,15 @@ func (d *DB) SetHistory(ctx context.Context, histories map[address.Key]History) 
 		History
 	}
 	var changes []change
-	rows, err := d.db.QueryContext(d.here(ctx), "select net, history, history_last from host where history <> 0 or history_last <> 0")
+	rows, err := d.db.QueryContext(d.here(ctx), "select net, history, history_last, history_passed from host"+
+		" where history <> 0 or history_last <> 0 or history_passed <> 0")
 	if err != nil {
 		return 0, explain(d.path, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var c change
-		if err := rows.Scan(&c.net, &c.Count, &c.Last); err != nil {
+		if err := rows.Scan(&c.net, &c.Count, &c.Last, &c.Passed); err != nil {
 			return 0, explain(d.path, err)
 		}
 		k, err := address.Parse(c.net)
@@ -53,14 +55,14 @@ func (d *DB) SetHistory(ctx context.Context, histories map[address.Key]History) 
 	}
 	clear(histories)
 	err = d.batches(ctx, len(changes), func(tx *sql.Tx, from, to int) error {
-		st, err := tx.PrepareContext(d.here(ctx), "insert into host (net, history, history_last) values (?, ?, ?)"+
-			" on conflict(net) do update set history = excluded.history, history_last = excluded.history_last")
+		st, err := tx.PrepareContext(d.here(ctx), "insert into host (net, history, history_last, history_passed) values (?, ?, ?, ?)"+
+			" on conflict(net) do update set history = excluded.history, history_last = excluded.history_last, history_passed = excluded.history_passed")
 		if err != nil {
 			return err
 		}
 		defer st.Close()
 		for _, c := range changes[from:to] {
-			if _, err := st.ExecContext(d.here(ctx), c.net, c.Count, c.Last); err != nil {
+			if _, err := st.ExecContext(d.here(ctx), c.net, c.Count, c.Last, c.Passed); err != nil {
 				return err
 			}
 		}

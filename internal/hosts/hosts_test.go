@@ -234,13 +234,13 @@ func TestRow(t *testing.T) {
 		if r, err := d.Get(t.Context(), k); err != nil || r.Known() || r.Key != k {
 			t.Errorf("unknown host: %+v %v", r, err)
 		}
-		if err := d.Exec(t.Context(), "insert into host values ('2001:db8:1:2::/64', 12, 100, 1, 2, 3, 4, 5, 6, 7, 8, 101, 9, 10, 'helo', 11, 12, 13, 14, 15, 16, 17);"+
+		if err := d.Exec(t.Context(), "insert into host values ('2001:db8:1:2::/64', 12, 100, 1, 2, 3, 4, 5, 6, 7, 8, 101, 9, 10, 'helo', 11, 12, 13, 14, 15, 16.5, 17);"+
 			"insert into guess values ('2001:db8:1:2::/64', 1, 2, 3, 4), ('192.0.2.8', 1, 2, 3, 4)"); err != nil {
 			return err
 		}
 		r, err := d.Get(t.Context(), k)
 		at := func(n int64) time.Time { return time.Unix(n, 0).UTC() }
-		if want := (Row{k, 12, at(100), at(101), at(1), at(2), at(3), at(4), at(5), at(6), at(9), 7, at(8), at(10), "helo", 11, at(12), at(13), 14, at(15), 16, at(17)}); r != want {
+		if want := (Row{k, 12, at(100), at(101), at(1), at(2), at(3), at(4), at(5), at(6), at(9), 7, at(8), at(10), "helo", 11, at(12), at(13), 14, at(15), 16.5, at(17)}); r != want {
 			t.Errorf("%+v, not %+v", r, want)
 		}
 		if err != nil {
@@ -261,7 +261,7 @@ func TestRow(t *testing.T) {
 		}
 		r, err = d.Get(t.Context(), k)
 		if want := (Row{Key: k, First: at(1), Last: at(2), Greeted: at(3), ListsPassed: at(4), Login: at(5), Delivered: at(6), DeliveredBefore: at(9),
-			Lost: 14, LostSince: at(15), Rate: 16, RateAt: at(17)}); r != want {
+			Lost: 14, LostSince: at(15), Rate: 16.5, RateAt: at(17)}); r != want {
 			t.Errorf("forgotten: %+v", r)
 		}
 		var guesses string
@@ -289,16 +289,16 @@ func TestSetHistory(t *testing.T) {
 			return r.History
 		}
 		many := func() map[address.Key]History {
-			m := map[address.Key]History{key(t, "192.0.2.1"): {3, 7}}
+			m := map[address.Key]History{key(t, "192.0.2.1"): {3, 7, 0}}
 			for i := range 2 * most {
-				m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9}
+				m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9, 8}
 			}
 			return m
 		}
 		set(2*most+1, many())
 		set(0, many())
 		m := many()
-		m[key(t, "10.0.0.3")] = History{1000, 9}
+		m[key(t, "10.0.0.3")] = History{1000, 9, 8}
 		delete(m, key(t, "192.0.2.1"))
 		set(2, m)
 		if history("10.0.0.3") != 1000 || history("192.0.2.1") != 0 || history("10.0.0.2") != 3 {
@@ -410,7 +410,7 @@ func TestNoRoomForTheCopy(t *testing.T) {
 	with(t, path, func(d *DB) error {
 		m := map[address.Key]History{}
 		for i := range 20_000 {
-			m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9}
+			m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9, 8}
 		}
 		_, err := d.SetHistory(t.Context(), m)
 		return errors.Join(err, d.Exec(t.Context(), "pragma wal_checkpoint(truncate)"), d.Keep(t.Context()))
@@ -435,7 +435,7 @@ func TestDamagedPage(t *testing.T) {
 	with(t, path, func(d *DB) error {
 		m := map[address.Key]History{}
 		for i := range 3000 {
-			m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9}
+			m[key(t, fmt.Sprintf("10.0.%d.%d", i>>8, i&255))] = History{int64(i + 1), 9, 8}
 		}
 		_, err := d.SetHistory(t.Context(), m)
 		return errors.Join(err, d.Keep(t.Context()), d.Exec(t.Context(), "pragma wal_checkpoint(truncate)"))

@@ -33,7 +33,7 @@ type Row struct {
 	Guesser         time.Time // when it last became a guesser
 	Lost            int64     // connections that it closed before the greeting, since LostSince
 	LostSince       time.Time
-	Rate            int64 // connections, as the rate rule counts them
+	Rate            float64 // connections, as the rate rule counts them
 	RateAt          time.Time
 }
 
@@ -41,6 +41,11 @@ type Row struct {
 func (r Row) Known() bool {
 	r.Key = address.Key{}
 	return r != Row{}
+}
+
+// Accused reports whether there is anything that Forget would end.
+func (r Row) Accused() bool {
+	return r.History != 0 || r.Failures != 0 || !r.Offence.IsZero() || r.Offences != 0 || !r.Guesser.IsZero()
 }
 
 const columns = "net, history, history_last, history_passed, first, last, greeted, lists_passed, login, delivered, delivered_before," +

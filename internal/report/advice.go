@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -31,22 +32,22 @@ func (r *Report) advise(o Options) {
 			words.Plural(proven, "proven host"), r.Rates.Highest, o.Period, o.Limit, least), "")
 	}
 
-	s := r.Standing
-	if s.Over > 0 {
-		say("threshold", fmt.Sprintf("%s of %d have a history over the threshold of %d; the highest is %d. The lowest threshold that refuses none of them:",
-			words.Plural(s.Over, "proven host"), s.Users+s.Senders, s.Threshold, s.Highest), fmt.Sprintf("%s == %d", rules.Threshold, s.Highest))
-	} else {
-		say("threshold", fmt.Sprintf("No proven host has a history over the threshold of %d (the highest is %d): keep it.", s.Threshold, s.Highest), "")
+	switch s := r.Standing; {
+	case s.Threshold >= hosts.NoLimit:
+		say("threshold", "The threshold in force is no number that the rule can use, so a history refuses nobody.", rules.Threshold+" == 10")
+	case s.Over > 0:
+		say("threshold", fmt.Sprintf("A history keeps %s out; the highest is %d, the threshold %d (for senders ten times that). The lowest that keeps out none:",
+			words.Plural(s.Over, "proven host"), s.Highest, s.Threshold), fmt.Sprintf("%s == %d", rules.Threshold, s.Needed))
+	default:
+		say("threshold", fmt.Sprintf("A history keeps no proven host out: the highest is %d, the threshold %d (for senders ten times that). Keep it.", s.Highest, s.Threshold), "")
 	}
+	s := r.Standing
 	if days := int((s.youngest - time.Second) / (24 * time.Hour)); s.Over > 0 && s.youngest > 0 && days >= 1 && time.Duration(days)*24*time.Hour < o.Policy.Parole {
 		say("memory", fmt.Sprintf("Their last offences are %s old or older. With so short a memory they would all be let in:", words.Plural(days, "day")),
-			fmt.Sprintf("%s == %dd", parole90, days))
+			fmt.Sprintf("%s == %dd", rules.Parole, days))
 	}
 	r.adviseLists(o, say)
 }
-
-// parole90 is the macro after which time a history refuses no more.
-const parole90 = "CONNECT_PAROLE"
 
 // enough is how many times it takes to say that a list adds nothing.
 const enough = 20

@@ -79,7 +79,12 @@ func (r *Report) join(ctx context.Context, t *Tally, d *hosts.DB, o Options) err
 		}
 		if st.Proven() {
 			s.Highest = max(s.Highest, row.History)
-			if row.History > o.Policy.Threshold {
+			need := row.History // the lowest threshold that lets it in everywhere
+			if st.Sender {
+				need = (need + hosts.SenderFactor - 1) / hosts.SenderFactor
+			}
+			s.Needed = max(s.Needed, need)
+			if need > o.Policy.Threshold && !st.Parole {
 				s.Over++
 				if last := row.LastOffence(); !last.IsZero() {
 					if age := o.Now.Sub(last); s.youngest < 0 || age < s.youngest {

@@ -233,6 +233,7 @@ type Standing struct {
 	Offenders int64 `json:"offenders"`
 	Parole    int64 `json:"parole"`
 	Highest   int64 `json:"highest_proven_history"`
+	Needed    int64 `json:"lowest_threshold"` // that lets all proven hosts in; for a sender it counts tenfold
 	Over      int64 `json:"proven_over_threshold"`
 	Threshold int64 `json:"threshold"`
 

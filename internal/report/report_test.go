@@ -86,7 +86,7 @@ func advice(r *Report, about string) Advice {
 func TestAdvice(t *testing.T) {
 	ago := func(d time.Duration) int64 { return now.Add(-d).Unix() }
 	path := database(t,
-		fmt.Sprintf("insert into host (net, history, history_passed, delivered, delivered_before, offence) values ('192.0.2.1', 15, %d, %d, %d, 0)", ago(20*24*time.Hour), ago(time.Hour), ago(48*time.Hour)),
+		fmt.Sprintf("insert into host (net, history, history_passed, delivered, delivered_before, offence) values ('192.0.2.1', 151, %d, %d, %d, 0)", ago(20*24*time.Hour), ago(time.Hour), ago(48*time.Hour)),
 		fmt.Sprintf("insert into host (net, history, login) values ('192.0.2.2', 3, %d)", ago(time.Hour)),
 		"insert into host (net, history) values ('192.0.2.3', 900)")
 	lines := repeat(13, "1xWiZA-000AIm-0o <= a@b.example H=mx [192.0.2.1] P=smtp S=1")
@@ -96,7 +96,7 @@ func TestAdvice(t *testing.T) {
 	if a := advice(r, "rate"); a.Line != "CHECK_CONNECT_RATELIMIT == 13 / 15m" {
 		t.Errorf("rate: %+v (highest %v)", a, r.Rates.Highest)
 	}
-	if a := advice(r, "threshold"); a.Line != "SYMBIOSIS_INCIDENT_THRESHOLD == 15" {
+	if a := advice(r, "threshold"); a.Line != "SYMBIOSIS_INCIDENT_THRESHOLD == 16" {
 		t.Errorf("threshold: %+v", a)
 	}
 	if a := advice(r, "memory"); a.Line != "CONNECT_PAROLE == 19d" {

@@ -36,7 +36,9 @@ var forms = [...]struct {
 }{
 	{Threshold, Form{Want: "a whole number from 0 to 999999999", shape: count}},
 	{Ratelimit, Form{Want: "a number from 2 to 999999 and a period such as 10 / 15m", Off: StateRatelimit,
-		shape: `\s*(?:[2-9]|[1-9]\d{1,5})(?:\.\d{1,3})?\s*/\s*` + period + `\s*`}},
+		shape: `\s*((?:[2-9]|[1-9]\d{1,5})(?:\.\d{1,3})?)\s*/\s*(` + period + `)\s*`}},
+	{RecentOffences, Form{Want: "a whole number from 0 to 999999999", Off: StateOffences, shape: count}},
+	{Parole, Form{Want: "a period such as 90d, or 0 for no parole", shape: period, zero: true}},
 	{DNSBLThreshold, Form{Want: "a whole number of 1 or more", shape: `[1-9]\d{0,8}`}},
 	{DNSBLTimeout, Form{Want: "a time such as 2s", time: true}},
 	{DNSBLMemory, Form{Want: "a period such as 1h, or 0s to ask the lists every time", shape: `(?:0[smhdw]|` + period + `)`}},

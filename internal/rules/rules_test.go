@@ -65,6 +65,7 @@ func TestShippedValues(t *testing.T) {
 	names := []string{
 		StateSuite, StateHistory, StateRatelimit, StateDNSBLs, StateGreeting, StateHelo, StateAuth, StateReverse,
 		PortsHistory, PortsRatelimit, PortsDNSBLs, PortsGreeting, PortsReverse,
+		StateOffences, PortsOffences, RecentOffences, Parole,
 		Threshold, Database, HostsDatabase, Ratelimit, ConnectLists, SubmissionLists, DNSBLThreshold, DNSBLTimeout, DNSBLMemory,
 		GreetingDelay, GreetingBusy, RefusedNames, AuthFailures, AuthLeniency, AuthPeriod,
 	}
@@ -88,6 +89,8 @@ func TestFits(t *testing.T) {
 	for macro, values := range map[string]struct{ good, bad []string }{
 		Threshold:      {[]string{"0", "999999999"}, []string{"", "-1", "1000000000", "1 "}},
 		Ratelimit:      {[]string{"2/1s", "10 / 15m", "2.5 / 1h30m", "999999 / 999w999w999w"}, []string{"", "1 / 15m", "10", "10 / 0h", "10 / 4000w", "ten / 15m"}},
+		Parole:         {[]string{"0", "90d", "1w12h"}, []string{"", "00", "90", "never"}},
+		RecentOffences: {[]string{"0", "3"}, []string{"", "-1", "few"}},
 		DNSBLThreshold: {[]string{"1"}, []string{"0", ""}},
 		DNSBLTimeout:   {[]string{"2s", " 500ms"}, []string{"2", "0s", "-1s", ""}},
 		DNSBLMemory:    {[]string{"0s", "1h", "90m"}, []string{"", "0", "1", "hour"}},

@@ -77,7 +77,17 @@ func demo(t testing.TB) {
 		{who: "a bot that says EHLO ylmf-pc", from: "6.6.6.2", port: 25, want: "550"},
 		{who: "HELO made to frame 8.8.4.4", from: "6.6.6.3", port: 587, want: "550"},
 		{who: "guessing passwords (11th guess)", from: "6.6.6.4", port: 587, want: "454"},
+		{who: "the guesser's next connection", from: "6.6.6.4", port: 587, want: "550"},
+		{who: "an old telephone, one password 30 times", from: "80.1.1.1", port: 587, want: "535"},
+		{who: "its colleague, the right password", from: "80.1.1.1", port: 587, want: "235"},
+		{who: "four bots' HELOs, then once more", from: "6.6.6.5", port: 25, want: "550"},
+		{who: "a sender over his rate (30th visit)", from: "81.1.1.1", port: 25, want: "220"},
+		{who: "a forwarder, used for reflection", from: "82.1.1.1", port: 25, want: "220"},
+		{who: "on parole, 91 days after its offence", from: "83.1.1.1", port: 25, want: "220"},
+		{who: "the same after one more offence", from: "83.1.1.1", port: 25, want: "550"},
 	}
+	r.Hosts("insert into host (net, first, last, greeted, lists_passed, delivered, delivered_before) select '81.1.1.1', n, n, n, n, n, n-86400 from (select strftime('%s','now') - 3600 n);" +
+		"insert into host (net, history, history_passed, history_last) select '83.1.1.1', 300, n-91*86400, n from (select strftime('%s','now') n);")
 	for _, w := range rows {
 		play(t, e, w)
 	}
@@ -115,6 +125,24 @@ func play(t testing.TB, e *lab.Exim, w *row) {
 			c.Quit()
 		}
 		mark = len(e.Log())
+	case strings.Contains(w.who, "over his rate"):
+		for range 29 {
+			e.Greet(w.from, w.port)
+		}
+		mark = len(e.Log())
+	case strings.Contains(w.who, "used for reflection"):
+		for range 4 {
+			mail(e, w, "MAIL FROM:<\"a\x01b\"@evil.example>")
+		}
+		mark = len(e.Log())
+	case strings.Contains(w.who, "one more offence"):
+		hello(e, w, "ylmf-pc")
+		mark = len(e.Log())
+	case strings.Contains(w.who, "four bots"):
+		for range 4 {
+			hello(e, w, "ylmf-pc")
+		}
+		mark = len(e.Log())
 	case strings.Contains(w.who, "before the greeting"):
 		conn, err := e.Net.Dial(w.from, w.port)
 		if err != nil {
@@ -141,7 +169,7 @@ func play(t testing.TB, e *lab.Exim, w *row) {
 		command("EHLO ylmf-pc")
 	case strings.Contains(w.who, "frame"):
 		command("EHLO evil) [8.8.4.4]: 535 Incorrect authentication data")
-	case strings.Contains(w.who, "guess"):
+	case strings.Contains(w.who, "11th guess"):
 		c.Cmd("EHLO client.example")
 		c.StartTLS("client.example", "mail.example.org")
 		for i := 1; i <= 10; i++ {
@@ -151,15 +179,52 @@ func play(t testing.TB, e *lab.Exim, w *row) {
 		begin := time.Now()
 		w.reply = c.AuthPlain("user@example.org", "guess 11")
 		w.wait = time.Since(begin)
+	case strings.Contains(w.who, "telephone"):
+		for i := range 29 {
+			if i%8 == 0 { // Exim ends a connection on which too many fail
+				c.Quit()
+				c = e.Connect(w.from, w.port)
+				c.Cmd("EHLO client.example")
+				c.StartTLS("client.example", "mail.example.org")
+			}
+			c.AuthPlain("user@example.org", "the password of last year")
+		}
+		begin := time.Now()
+		w.reply = c.AuthPlain("user@example.org", "the password of last year")
+		w.wait = time.Since(begin)
+	case strings.Contains(w.who, "colleague"):
+		c.Cmd("EHLO client.example")
+		c.StartTLS("client.example", "mail.example.org")
+		begin := time.Now()
+		w.reply = c.AuthPlain("user@example.org", "correct horse")
+		w.wait = time.Since(begin)
 	case lab.Code(c.Greeting) == "220":
 		c.Cmd("EHLO client.example") // a host that has come this far is remembered
 	}
 	c.Quit()
+	if w.want == "235" {
+		return // what is in the log is about others behind the same address
+	}
 	l := e.Log()[mark:]
 	if w.want != "220" {
 		l = e.LogSince(t, mark, w.from+"]")
 	}
 	w.why = reason(l)
+}
+
+// mail connects, says MAIL or so, and leaves.
+func mail(e *lab.Exim, w *row, command string) {
+	c := e.Connect(w.from, w.port)
+	c.Cmd("EHLO forwarder.example")
+	c.Cmd("%s", command)
+	c.Quit()
+}
+
+// hello connects, says EHLO with a name, and leaves.
+func hello(e *lab.Exim, w *row, name string) {
+	c := e.Connect(w.from, w.port)
+	c.Cmd("EHLO %s", name)
+	c.Quit()
 }
 
 var beforeReason = regexp.MustCompile(`^.*?(?:rejected connection in "connect" ACL: |Warning: |connect-acl: )`)
@@ -188,7 +253,7 @@ func print(t testing.TB, rows []*row) {
 			t.Errorf("%s (%s on port %d): %q; want %s", w.who, w.from, w.port, w.reply, w.want)
 		}
 		why := w.why
-		if why == "" && code == "220" {
+		if why == "" && (code == "220" || code == "235") {
 			why = "-"
 		}
 		fmt.Printf("%-39s %-17s %4d  %-5s %5d ms  %s%s\n", w.who, w.from, w.port, code, w.wait.Milliseconds(), why, verdict)

@@ -31,9 +31,9 @@ const (
 	spamcop    = "bl.spamcop.net"
 	history    = "Blacklisted: Denied access - history of unwanted activity"
 	goodSchema = "CREATE TABLE blacklist (ip TEXT NOT NULL, timestamp INTEGER NOT NULL, count INTEGER NOT NULL);"
-	goodRows   = `INSERT INTO blacklist VALUES ('8.8.8.8',1700000000,9),('8.8.8.8',1700000900,21),
- ('2a01:7e00::/64',1700000000,30),('2600:3c00::/64',1700000000,30),
- ('9.9.9.9',1700000000,10),('9.9.9.10',1700000000,11);`
+	goodRows   = `INSERT INTO blacklist SELECT column1, strftime('%s','now') - column2, column3 FROM (VALUES
+ ('8.8.8.8',90000,9),('8.8.8.8',89100,21),('2a01:7e00::/64',90000,30),('2600:3c00::/64',90000,30),
+ ('9.9.9.9',90000,10),('9.9.9.10',90000,11));`
 )
 
 // A door is one installed server with its Exim, network and resolver.

@@ -3,6 +3,7 @@ package door
 import (
 	"bufio"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -29,15 +30,20 @@ func TestRate(t *testing.T) {
 			}
 			d.expect(t, "2a02:1:2:3:ffff::1", 25, "451", "")
 			d.expect(t, "2a02:1:2:4::1", 25, "220", "")
-			// Whose mail we have taken, or from where a user has come, is not limited.
-			for column, h := range map[string][2]string{"delivered": {"6.6.6.1", "6.6.6.1"}, "login": {"2a02:1:2:5::1", "2a02:1:2:5::/64"}} {
-				from, key := h[0], h[1]
-				d.Root.Hosts(fmt.Sprintf("insert into host (net,%s) values ('%s', strftime('%%s','now') - 86400*20);", column, key))
-				for range 12 {
-					d.expect(t, from, 25, "220", "")
-				}
-				d.Root.Hosts(fmt.Sprintf("update host set %s = strftime('%%s','now') - 86400*31 where net = '%s';", column, key))
-				for range 10 {
+			// Whose mail we have taken has three times the room, a proven sender and a
+			// user's host have ten times.
+			for i, h := range []struct {
+				columns string // days ago
+				room    int
+			}{
+				{"delivered=20", 30}, {"delivered=31", 10}, {"login=20", 100}, {"login=31", 10},
+				{"delivered=20, delivered_before=21", 100}, {"delivered=20, delivered_before=31", 30},
+				{"delivered=2, delivered_before=20, offence=19", 30}, {"delivered=2, delivered_before=20, offence=21", 100},
+			} {
+				from := fmt.Sprintf("6.6.6.%d", i+1)
+				d.Root.Hosts("insert into host (net) values ('" + from + "'); update host set " +
+					regexp.MustCompile(`=(\d+)`).ReplaceAllString(h.columns, "=strftime('%s','now') - 86400*$1") + " where net = '" + from + "'")
+				for range h.room {
 					d.expect(t, from, 25, "220", "")
 				}
 				d.expect(t, from, 25, "451", "")

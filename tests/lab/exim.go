@@ -15,6 +15,7 @@ import (
 type Exim struct {
 	Root *Root
 	Net  *Net
+	Env  []string // of the daemon, beside its usual environment
 	cmd  *exec.Cmd
 	out  *bytes.Buffer
 	t    testing.TB
@@ -40,7 +41,7 @@ func (e *Exim) Start() {
 	e.t.Helper()
 	inner := e.Root.Command("exim4", "-bdf", "-q5m")
 	e.cmd = exec.Command("ip", append([]string{"netns", "exec", e.Net.Server}, inner.Args...)...)
-	e.cmd.Env = inner.Env
+	e.cmd.Env = append(inner.Env, e.Env...)
 	e.out = new(bytes.Buffer)
 	e.cmd.Stdout, e.cmd.Stderr = e.out, e.out
 	// A group of its own, so that Stop reaches the children that serve clients.
