@@ -37,6 +37,8 @@ CROSS   := $(if $(filter-out $(HOSTARCH),$(ARCH)),$(CROSS_$(ARCH)))
 
 # What builds and checks, without being part of the product, is in tools/go.mod.
 TOOL := go -C tools build -o ../build/
+AXE     := 4.10.3
+AXE_SUM := 880970c081707360e64f34cea25ff91892f5bc95675b0776925b9709dd8a68bb
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 DEPS_BUILD       := gcc libc6-dev
@@ -44,8 +46,8 @@ DEPS_BUILD_amd64 := gcc-x86-64-linux-gnu libc6-dev-amd64-cross
 DEPS_BUILD_arm64 := gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 DEPS_FLEET       := knot nsd rbldnsd
 DEPS_TEST        := $(DEPS_BUILD) $(DEPS_BUILD_arm64) $(DEPS_FLEET) qemu-user-static \
-	bind9-utils ca-certificates cron exim4-daemon-heavy faketime iproute2 knot-dnssecutils lintian man-db mmdebstrap mount piuparts \
-	python3 ruby ruby-sqlite3 sqlite3 strace swaks
+	bind9-utils ca-certificates chromium cron exim4-daemon-heavy faketime iproute2 knot-dnssecutils lintian man-db mmdebstrap mount piuparts \
+	prometheus python3 ruby ruby-sqlite3 sqlite3 strace swaks
 DEPS_DEMO        := $(DEPS_BUILD) ca-certificates iproute2 mmdebstrap mount sqlite3
 DEPS_BENCH       := $(DEPS_TEST) fail2ban time
 
@@ -144,10 +146,18 @@ deps-build:
 	@$(call install-missing,$(DEPS_BUILD) $(if $(filter-out $(HOSTARCH),$(ARCH)),$(DEPS_BUILD_$(ARCH))))
 deps-demo:
 	@$(call install-missing,$(DEPS_DEMO) $(if $(FLEET),$(DEPS_FLEET)))
-deps-test:
+deps-test: build/axe.min.js
 	@$(call install-missing,$(DEPS_TEST))
 deps-bench:
 	@$(call install-missing,$(DEPS_BENCH))
+
+# What looks for barriers in the report's page. npm, which fetches it, may come
+# with Debian's package of that name or with another nodejs.
+build/axe.min.js:
+	@mkdir -p build
+	@command -v npm > /dev/null || { $(call install-missing,npm); }
+	@cd build && npm pack --silent axe-core@$(AXE) > /dev/null && tar xzf axe-core-$(AXE).tgz --strip-components=1 package/axe.min.js && rm axe-core-$(AXE).tgz
+	@echo "$(AXE_SUM)  $@" | sha256sum --check --quiet && touch $@
 
 .PHONY: clean
 clean: ## everything that make has built

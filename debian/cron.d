@@ -18,3 +18,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 * * * * *   root  ! grep -qs '^CONNECT_ACL_PUBLISH_SERVER=.' /etc/default/symbiosis-connect-acl || [ ! -x /usr/sbin/symbiosis-connect-db ] || { sleep 5; nice symbiosis-connect-db publish; }
 # Each night: delete old rows from both databases, check both, copy hosts.db.
 43 4 * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db maintain
+# What happened at the door: a mail each Monday and metrics each hour, if they are
+# set in /etc/default/symbiosis-connect-acl.
+23 6 * * 1  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db report --scheduled weekly
+27 * * * *  root  [ ! -x /usr/sbin/symbiosis-connect-db ] || nice symbiosis-connect-db report --scheduled hourly

@@ -82,7 +82,7 @@ func name() string { return command.Name(own) }
 func app() *cli.App {
 	a := command.New(own, "maintain and inspect what is known of hosts",
 		syncCommand(), namesCommand(), retainCommand(), maintainCommand(), pruneCommand(), checkCommand(),
-		listCommand(), showCommand(), statsCommand(),
+		listCommand(), showCommand(), statsCommand(), reportCommand(),
 		releaseCommand(), deleteCommand(), restoreCommand(), addCommand(), exportCommand(), importCommand(),
 		zoneCommand(), publishCommand())
 	a.Description = "The firewall's database has one row for each time that its scan met a host in the logs. hosts.db has one\n" +
@@ -91,7 +91,7 @@ func app() *cli.App {
 		"3 the firewall's database is damaged, and it was not changed."
 	for _, c := range a.Commands {
 		c.Flags = append(c.Flags, &cli.StringFlag{Name: "root", Value: "/", Usage: "work on the system below `DIR`"})
-		if c.Name == "sync" || c.Name == "retain" || c.Name == "names" {
+		if c.Name == "sync" || c.Name == "retain" || c.Name == "names" || c.Name == "report" {
 			continue // they work on no one database of a firewall
 		}
 		c.Flags = append(c.Flags,

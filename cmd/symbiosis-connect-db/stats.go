@@ -60,7 +60,9 @@ func stats(c *cli.Context) error {
 	if format == "json" {
 		return command.WriteJSON(os.Stdout, all)
 	}
-	field := func(name, format string, args ...any) { command.Printf("%-18s%s\n", name, fmt.Sprintf(format, args...)) }
+	field := func(name, format string, args ...any) {
+		command.Printf("%-18s%s\n", name, fmt.Sprintf(format, args...))
+	}
 	for _, s := range each {
 		if !counted {
 			field("firewall", "%s does not exist: nobody has been counted yet", s.Path)

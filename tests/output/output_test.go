@@ -28,7 +28,8 @@ type use int
 
 const (
 	reads   use = iota
-	output      // writes the output into it, whatever it is
+	output      // writes the output, which is all rows, into it, whatever it is
+	small       // likewise, but the output is small
 	edits       // works on it, so it must be a regular file
 	answers     // likewise, but says in its output what is wrong
 	zones       // writes a zone into it: see zone_test.go
@@ -49,6 +50,9 @@ var files = map[string]use{
 	"db prune --database":         edits,
 	"db publish --database":       zones, // refused, whatever it is
 	"db publish --key":            reads,
+	"db report --log":             reads,
+	"db report --output":          small,
+	"db report --prometheus":      small,
 	"db restore --database":       edits,
 	"db show --database":          edits,
 	"db stats --database":         edits,
@@ -65,6 +69,7 @@ var arguments = map[string][]string{
 	"db add":      {"--count", "1", "192.0.2.1"},
 	"db delete":   {"--yes", "192.0.2.1"},
 	"db import":   {"/rows.json"},
+	"db report":   {"--log", "/mainlog"},
 	"db restore":  {"/rows.json"},
 	"db show":     {"192.0.2.1"},
 	"db maintain": {"--verbose"},
@@ -73,7 +78,7 @@ var arguments = map[string][]string{
 
 // noFiles are the words that --help has for values that are no names of files.
 // --root names the system to work on, and no file in it.
-var noFiles = strings.Fields("CIDR COUNT DAYS DIR FORMAT HOST[:PORT] LISTS MINUTES N NAME ORDER ORIGIN SCORE TIME VARIABLE WHAT")
+var noFiles = strings.Fields("ADDRESS CIDR COUNT DAYS DIR FORMAT HOST[:PORT] LISTS MINUTES N NAME ORDER ORIGIN SCORE TIME VARIABLE WHAT WHEN")
 
 var commands = []string{"check", "db", "patterns", "setup"}
 
@@ -99,6 +104,7 @@ func root(t *testing.T) string {
 		must(t, os.WriteFile(filepath.Join(dir, f), nil, 0o644))
 	}
 	must(t, os.WriteFile(dir+"/rows.json", []byte(`[{"ip":"192.0.2.1","timestamp":1700000000,"count":1}]`+"\n"), 0o644))
+	must(t, os.WriteFile(dir+"/mainlog", nil, 0o644))
 	ours, err := os.ReadFile(filepath.Join(lab.SourceDir(), "patterns.d/exim4.patterns"))
 	must(t, err)
 	must(t, os.WriteFile(dir+"/usr/share/symbiosis-connect-acl/patterns.d/exim4.patterns", ours, 0o644))
@@ -248,6 +254,18 @@ func TestEveryOption(t *testing.T) {
 				}
 				unharmed(o + " " + file)
 			}
+		case small:
+			for file, writes := range map[string]bool{"/dev/null": false, "/dev/stdout": true, "/proc/self/fd/1": true} {
+				var out bytes.Buffer
+				if errs, code := run(dir, &out, part[0], with(file)...); code != 0 || out.Len() > 0 != writes {
+					t.Errorf("%s %s: %d, %d bytes: %s", o, file, code, out.Len(), errs)
+				}
+				unharmed(o + " " + file)
+			}
+			if errs, code := run(dir, nil, part[0], with("/dev/full")...); code != 1 || !strings.Contains(errs, "no space left on device") {
+				t.Errorf("%s /dev/full: %d, %s", o, code, errs)
+			}
+			unharmed(o + " /dev/full")
 		case output:
 			for _, file := range []string{"/dev/null", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"} {
 				var out bytes.Buffer

@@ -1,0 +1,36 @@
+PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE host (
+	net            text primary key,            -- as internal/address spells it
+	history        integer not null default 0,  -- the sum of the firewall's counts; written by sync alone
+	history_last   integer not null default 0,  -- the latest of them; likewise
+	first          integer not null default 0,  -- first visit; from here on written by Exim alone
+	last           integer not null default 0,  -- last visit
+	greeted        integer not null default 0,  -- last greeting that it waited for
+	lists_passed   integer not null default 0,  -- when the DNS lists had nothing against it
+	login          integer not null default 0,  -- last login
+	delivered      integer not null default 0,  -- last message accepted
+	failures       integer not null default 0,  -- failed logins since failures_since
+	failures_since integer not null default 0
+, history_passed   integer not null default 0, delivered_before integer not null default 0, offence          integer not null default 0, offence_kind     text    not null default '', offences         integer not null default 0, offences_since   integer not null default 0, guesser          integer not null default 0, lost             integer not null default 0, lost_since       integer not null default 0, rate             integer not null default 0, rate_at          integer not null default 0) without rowid;
+INSERT INTO host VALUES('193.0.6.139',0,0,1794816000,1795390200,1795075201,1795390200,0,1795390200,0,0,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('198.51.101.7',0,0,1795255200,1795255200,0,0,0,1795255200,0,0,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('2a01:7e00::/64',30,1700000000,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('45.1.1.1',0,0,1794949200,1794949200,0,1794949200,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('45.1.1.3',0,0,1794949200,1794949200,0,1794949200,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('5.5.5.5',0,0,0,0,0,0,0,0,10,1794906900,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('5.5.6.6',0,0,0,0,0,0,0,0,2,1794949200,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('8.8.8.8',30,1700000000,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('86.1.2.3',0,0,1795197600,1795197600,0,0,1795197600,0,4,1795197600,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('9.9.9.10',12,1700000000,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
+CREATE TABLE state (name text primary key, value not null) without rowid;
+INSERT INTO state VALUES('salt','7a25e2db4d71660b');
+CREATE TABLE guess (
+	net      text    not null,
+	name     integer not null,
+	response integer not null,
+	at       integer not null,
+	tries    integer not null,
+	primary key (net, name, response)
+) without rowid;
+COMMIT;
