@@ -47,6 +47,7 @@ var forms = [...]struct {
 	{GreetingBusy, Form{Such: "30", Want: "a whole number of connections", shape: count}},
 	{AuthFailures, Form{Such: "10", Want: wantLogins, Off: StateAuth, shape: logins}},
 	{AuthLeniency, Form{Such: "100", Want: wantLogins, Off: StateAuth, shape: logins}},
+	{AccountHosts, Form{Such: "10", Want: wantLogins, Off: StateAccount, shape: logins}},
 	{AuthPeriod, Form{Such: "1h", Want: "a period such as 1h", shape: period}},
 }
 

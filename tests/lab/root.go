@@ -51,6 +51,7 @@ type Suite struct {
 var (
 	include        = []string{"exim4-daemon-heavy", "make", "cron", "logrotate"}
 	includePostfix = []string{"postfix"}
+	includeDovecot = append(include[:len(include):len(include)], "dovecot-core")
 )
 
 // A Root is one throwaway Debian root.
@@ -157,9 +158,14 @@ func base(t testing.TB, suite Suite, include []string) string {
 // a base of its own.
 func NewRoot(t testing.TB, suite, platform string, packages ...string) *Root {
 	t.Helper()
+	return newRoot(t, suite, platform, append(slices.Clone(include), packages...))
+}
+
+func newRoot(t testing.TB, suite, platform string, include []string) *Root {
+	t.Helper()
 	SkipUnlessReady(t)
 	r := &Root{Suite: SuiteNamed(t, suite), Platform: platform, t: t}
-	lower := base(t, r.Suite, append(slices.Clone(include), packages...))
+	lower := base(t, r.Suite, include)
 	top, err := os.MkdirTemp("", "connect-acl-root-")
 	must(t, err)
 	r.Dir = filepath.Join(top, "root")
