@@ -75,6 +75,7 @@ func Check(ctx context.Context, root string) ([]Finding, error) {
 	}
 	if d.configuration() {
 		d.snippets()
+		d.foreign()
 		d.daemon()
 		d.values()
 		d.logging()
