@@ -24,10 +24,10 @@ type Part struct {
 // Refuses reports whether the statement can turn a client away.
 func (s Statement) Refuses() bool { return s.Verb != "accept" && s.Verb != "warn" }
 
-// Values gives the values of every part of that name.
-func (s Statement) Values(name string) (all []string) {
+// Values gives the values of every part that has one of these names.
+func (s Statement) Values(names ...string) (all []string) {
 	for _, p := range s.Parts {
-		if p.Name == name {
+		if slices.Contains(names, p.Name) {
 			all = append(all, p.Value)
 		}
 	}

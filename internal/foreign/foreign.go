@@ -63,7 +63,7 @@ func Refusing(conf []byte, on platform.Platform, macros map[string]string) (all 
 const noName = "hosts without a reverse name"
 
 func whom(st exim.Statement) string {
-	conditions := strings.Join(append(st.Values("condition"), st.Values("hosts")...), " ")
+	conditions := strings.Join(st.Values("condition", "hosts"), " ")
 	switch {
 	case len(st.Values("dnslists")) > 0:
 		list := st.Values("dnslists")[0]

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"symbiosis-connect-acl/internal/door"
 	"symbiosis-connect-acl/internal/exim"
@@ -64,7 +65,7 @@ func (r *run) proveActs(ctx context.Context) error {
 		return err
 	}
 	if missing := door.Undefined(draft, r.Platform, macros); len(missing) > 0 {
-		return r.notOurs(fmt.Errorf("our rules would not act, because nothing defines %s", strings.Join(missing, ", ")))
+		return r.notOurs(ctx, fmt.Errorf("our rules would not act, because nothing defines %s", strings.Join(missing, ", ")))
 	}
 	acts, err := door.Acts(ctx, r.Platform, r.exim.Draft(), r.workDir(), macros)
 	if err != nil {
@@ -72,7 +73,7 @@ func (r *run) proveActs(ctx context.Context) error {
 	}
 	for _, a := range acts {
 		if a.Failed() {
-			return r.notOurs(fmt.Errorf("our rules do not act in the new configuration: %s", a))
+			return r.notOurs(ctx, fmt.Errorf("our rules do not act in the new configuration: %s", a))
 		}
 		r.note("%s", a)
 	}
@@ -83,13 +84,13 @@ func (r *run) proveActs(ctx context.Context) error {
 }
 
 // notOurs adds to an error what stands under names of ours in the tree.
-func (r *run) notOurs(cause error) error {
-	list, err := os.ReadFile(filepath.Join(r.Root, "/var/lib/dpkg/info", r.Package+".conffiles"))
+func (r *run) notOurs(ctx context.Context, cause error) error {
+	list, _, err := r.exim.RunAs(ctx, exim.User{Name: "root"}, 10*time.Second, "/usr/bin/dpkg-query", "-W", "-f", "${Conffiles}", r.Package)
 	if err != nil {
 		return cause
 	}
 	var foreign []string
-	for _, path := range strings.Fields(string(list)) {
+	for _, path := range strings.Fields(list) { // paths and their MD5 sums
 		path = filepath.Join(r.Root, path)
 		if data, err := os.ReadFile(path); err == nil && strings.HasPrefix(path, r.SnippetDir+"/") && !r.isOurs(data) {
 			foreign = append(foreign, path)
