@@ -109,6 +109,7 @@ func Check(parent context.Context, opt Options) ([]Finding, error) {
 	if read || d.late {
 		steps = append([]step{
 			{"snippets", (*doctor).snippets},
+			{"foreign", (*doctor).foreign},
 			{"daemon", (*doctor).daemon},
 			{"values", (*doctor).values},
 			{"keys", (*doctor).keys},

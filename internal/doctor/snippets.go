@@ -23,7 +23,7 @@ func (d *doctor) snippets() {
 	if err != nil {
 		d.warn("snippets", "install the package "+d.Package, "dpkg does not know which snippets belong to us: %v", err)
 	}
-	prefix := d.exim.Inside(d.SnippetDir) + "/"
+	prefix := d.exim.Inside(d.PackageDir) + "/"
 	for path, sum := range shipped {
 		name, ours := strings.CutPrefix(path, prefix)
 		if !ours {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
@@ -20,28 +21,62 @@ import (
 // the order in which it joins them (the byte order of the paths).
 func (x Installation) Snippets() ([]string, error) {
 	var all []string
-	err := filepath.WalkDir(x.SnippetDir, func(path string, d fs.DirEntry, err error) error {
+	links, git := x.reads()
+	var walk func(dir string) error
+	walk = func(dir string) error {
+		entries, err := os.ReadDir(dir)
 		if err != nil {
 			return err
 		}
-		if d.Type().IsRegular() && ValidName(d.Name()) {
-			all = append(all, path)
+		for _, d := range entries {
+			path, kind := filepath.Join(dir, d.Name()), d.Type()
+			if kind&fs.ModeSymlink != 0 && links {
+				st, err := os.Stat(path)
+				if err != nil {
+					continue // it leads nowhere
+				}
+				kind = st.Mode().Type()
+			}
+			switch {
+			case kind.IsDir() && (git || d.Name() != ".git"):
+				if err := walk(path); err != nil {
+					return err
+				}
+			case kind.IsRegular() && ValidName(d.Name()):
+				all = append(all, path)
+			}
 		}
 		return nil
-	})
+	}
+	err := walk(x.SnippetDir)
 	sort.Strings(all)
 	return all, err
 }
 
+var followsLinks = expression(`\bfind\s+(?:-[LHP]\s+)*-L\b|\s-follow\b`)
+
+// reads tells what the Makefile reads that not every Makefile does: what links
+// lead to, and git's own files in the tree. BuildDraft finds out whether it is so.
+func (x Installation) reads() (links, git bool) {
+	makefile, err := os.ReadFile(filepath.Join(x.EximDir, "Makefile"))
+	return err == nil && followsLinks().Match(makefile), err != nil || !bytes.Contains(makefile, []byte(".git")) && !bytes.Contains(makefile, []byte("*/.*"))
+}
+
 // Join builds a configuration as the Makefile does, with the content in over
 // in place of a snippet's own; nil leaves the snippet out. The keys of over
-// are absolute paths. It serves questions about a tree that is not on the
+// are absolute paths; one that is not there yet is added. It serves questions about a tree that is not on the
 // disk; what is put in force, the Makefile builds.
 func (x Installation) Join(over map[string][]byte) ([]byte, error) {
 	paths, err := x.Snippets()
 	if err != nil {
 		return nil, err
 	}
+	for p := range over {
+		if !slices.Contains(paths, p) {
+			paths = append(paths, p)
+		}
+	}
+	sort.Strings(paths)
 	var b bytes.Buffer
 	for _, p := range paths {
 		data, ok := over[p]
@@ -123,7 +158,7 @@ func (x Installation) BuildDraft(ctx context.Context) error {
 	return err
 }
 
-// complete reports a draft that lacks a snippet.
+// complete reports a draft that lacks a snippet, or a part of one, and why.
 func (x Installation) complete() error {
 	rest, err := os.ReadFile(x.Draft())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -136,23 +171,54 @@ func (x Installation) complete() error {
 	if err != nil {
 		return err
 	}
-	for _, p := range paths {
+	if other := x.otherTree(rest); other != "" {
+		return remedy.Add(fmt.Errorf("make in %s builds from %s, and that is not written in its Makefile as it is; our snippets are in %s", x.EximDir, other, x.SnippetDir),
+			"write %s into the Makefile where its tree of snippets is named", filepath.Base(other))
+	}
+	var full error
+	if st := (syscall.Statfs_t{}); syscall.Statfs(x.EximDir, &st) == nil && st.Bavail == 0 {
+		full = fmt.Errorf("the disk of %s is full", x.EximDir)
+	}
+	later := func(paths []string) bool {
+		return slices.ContainsFunc(paths, func(p string) bool { return bytes.Contains(rest, []byte("\n# "+x.Inside(p)+"\n")) })
+	}
+	for n, p := range paths {
 		data, err := os.ReadFile(p)
 		if err != nil {
 			return err
 		}
 		// Its name stands before it; what lies between is a rule or so.
 		name := []byte("# " + x.Inside(p) + "\n")
-		if i := bytes.Index(rest, name); i >= 0 {
+		i := bytes.Index(rest, name)
+		switch {
+		case i < 0 && later(paths[n+1:]):
+			return remedy.Add(fmt.Errorf("make leaves %s out, although its name is one that the platform's Makefile takes", p),
+				"see in %s how the snippets are chosen, or give that one a name with a dot", filepath.Join(x.EximDir, "Makefile"))
+		case i >= 0:
 			rest = rest[i+len(name):]
 		}
-		i := bytes.Index(rest, data)
+		i = bytes.Index(rest, data)
 		if i < 0 || i > 200 {
-			return remedy.Add(fmt.Errorf("make did not write all of %s into %s", p, x.Draft()), "see whether the disk is full")
+			err := fmt.Errorf("make did not write all of %s into %s", p, x.Draft())
+			if full != nil {
+				return remedy.Add(fmt.Errorf("%w: %w", err, full), "make room, then try again")
+			}
+			return remedy.Add(err, "run: cd %s && make test, and see what it says; if somebody changed the file at that moment, try again", x.EximDir)
 		}
 		rest = rest[i+len(data):]
 	}
 	return nil
+}
+
+var builtPart = expression(`(?m)^# (/\S+)/00-main/30-acl-definitions$`)
+
+// otherTree gives the tree that a draft was built from, where it is another.
+func (x Installation) otherTree(draft []byte) string {
+	m := builtPart().FindSubmatch(draft)
+	if m == nil || string(m[1]) == x.Inside(x.SnippetDir) {
+		return ""
+	}
+	return string(m[1])
 }
 
 // Install builds and tests the configuration once more and moves it over

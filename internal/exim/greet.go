@@ -69,10 +69,15 @@ func (s Session) String() string {
 // the hints databases, so without a spool of its own it would count towards
 // the rate of the address that it is about. Close removes it.
 type Proof struct {
-	x     Installation
-	conf  string
-	spool string
+	x       Installation
+	conf    string
+	spool   string
+	defines []string // what Exim is told of macros
 }
+
+// Define gives a macro another value in the sessions that follow than it has in
+// the configuration.
+func (p *Proof) Define(macro, value string) { p.defines = append(p.defines, "-D"+macro+"="+value) }
 
 // proofName begins the names of the copies. The number of the process that has
 // made one and a dot follow.
@@ -168,6 +173,11 @@ func (p *Proof) Close() error {
 // Exim runs as its own user in this, so helpers and databases are met with
 // that user's rights; nothing is sent to the host.
 func (p *Proof) Greet(ctx context.Context, host netip.Addr, port int, limit time.Duration) Session {
+	return p.GreetAs(ctx, host, port, "mail.example.net", limit)
+}
+
+// GreetAs is Greet for a host that has this name to say.
+func (p *Proof) GreetAs(ctx context.Context, host netip.Addr, port int, name string, limit time.Duration) Session {
 	s := Session{Host: host, Port: port}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -175,8 +185,8 @@ func (p *Proof) Greet(ctx context.Context, host netip.Addr, port int, limit time
 	if host.Is6() {
 		local = "2001:db8::1"
 	}
-	cmd := p.x.command(ctx, "/usr/bin/env", noName, "/usr/sbin/exim4", "-C", p.x.Inside(p.conf),
-		"-bh", host.String(), "-oMi", fmt.Sprintf("[%s]:%d", local, port))
+	cmd := p.x.command(ctx, "/usr/bin/env", append([]string{noName, "/usr/sbin/exim4", "-C", p.x.Inside(p.conf),
+		"-bh", host.String(), "-oMi", fmt.Sprintf("[%s]:%d", local, port)}, p.defines...)...)
 	stdin, err := cmd.StdinPipe()
 	if err == nil {
 		var stdout io.ReadCloser
@@ -187,7 +197,7 @@ func (p *Proof) Greet(ctx context.Context, host netip.Addr, port int, limit time
 				r := bufio.NewReader(stdout)
 				s.Greeting = reply(r)
 				if strings.HasPrefix(s.Greeting, "220") {
-					io.WriteString(stdin, "EHLO mail.example.net\r\n")
+					io.WriteString(stdin, "EHLO "+name+"\r\n")
 					s.EHLO = reply(r)
 				}
 				io.WriteString(stdin, "QUIT\r\n")

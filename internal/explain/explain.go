@@ -27,6 +27,7 @@ import (
 	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/firewall"
+	"symbiosis-connect-acl/internal/foreign"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/rules"
@@ -45,6 +46,7 @@ type examiner struct {
 
 	blind   bool              // the settings in force could not be read
 	known   bool              // the host is let past
+	others  bool              // somebody else's rule may turn it away at the connection
 	row     hosts.Row         // what the host database knows
 	lost    time.Time         // when that was begun anew
 	noRow   string            // why the row could not be read; then the host is a stranger
@@ -307,22 +309,26 @@ func (e *examiner) blocks(f platform.Firewall, r *Rule) {
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
 
 // foreign notes the rules in the connect ACL that are neither ours nor the
-// platform's: they are the administrator's, and not explained here.
+// platform's: they are the administrator's, and not explained here. Those that
+// turn hosts away are told with what they do and say.
 func (e *examiner) foreign() {
 	if !e.report.Active {
 		return
 	}
-	prefix := "# " + e.Inside(e.SnippetDir) + "/" + connectDir
-	for _, line := range strings.Split(string(e.conf), "\n") {
-		name, ok := strings.CutPrefix(line, prefix)
-		if !ok {
-			continue
-		}
-		switch connectDir + name {
-		case snippetVariables, snippetKnown, snippetLookUp, snippetReverse, snippetHistory, snippetOffences, snippetRatelimit, snippetOwn, snippetDNSBLs, snippetGreeting,
-			connectDir + "00-header", connectDir + "10-accept-local", connectDir + "90-default":
+	refusing := map[string]bool{}
+	for _, s := range foreign.Refusing(e.conf, e.Platform, e.macros) {
+		refusing[s.Name] = true
+		e.others = e.others || strings.HasPrefix(s.Name, connectDir)
+		e.note("%s; it says %q; exim4 -bh %s tries it", s, s.Says, e.host)
+	}
+	tree := "\n# " + e.Inside(e.SnippetDir) + "/"
+	for _, part := range strings.Split("\n"+string(e.conf), tree)[1:] {
+		name, text, _ := strings.Cut(part, "\n")
+		base, in := strings.CutPrefix(name, connectDir)
+		switch {
+		case !in, refusing[name], strings.Contains(text, "\n# "+e.Package+": "), base == "00-header", base == "10-accept-local", base == "90-default":
 		default:
-			e.note("not explained here, because it is not ours: %s%s; exim4 -bh %s tries it", connectDir, name, e.host)
+			e.note("not explained here, because it is not ours: %s; exim4 -bh %s tries it", name, e.host)
 		}
 	}
 }
@@ -368,6 +374,9 @@ func (e *examiner) decide() {
 			case f.Verdict == Unknown:
 				o.How = "let in, as far as can be told here"
 			}
+		}
+		if o.LetIn && !accepted && e.others {
+			o.How += " by our rules; another's may refuse it"
 		}
 	}
 	if len(refusedBy) == 0 {

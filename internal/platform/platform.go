@@ -3,11 +3,11 @@
 package platform
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 )
 
 // A Platform is one hosting system's set of paths. Every path is absolute and
@@ -18,7 +18,8 @@ type Platform struct {
 	Root    string // "/" on a server
 
 	EximDir       string // where make builds exim4.conf
-	SnippetDir    string // the tree of snippets, below EximDir
+	SnippetDir    string // the tree of snippets that make reads, below EximDir
+	PackageDir    string // the platform's own tree, where dpkg puts our snippets; nearly always the same
 	FirewallDir   string // patterns.d, blacklist.d, whitelist.d and their like
 	Database      string // the count database
 	HostsDatabase string // our own, in a directory of Exim's user
@@ -41,6 +42,7 @@ func paths(name, root string) Platform {
 		Root:          root,
 		EximDir:       at("/etc/exim4"),
 		SnippetDir:    at("/etc/exim4/" + name + ".d"),
+		PackageDir:    at("/etc/exim4/" + name + ".d"),
 		FirewallDir:   at("/etc/" + name + "/firewall"),
 		Database:      at("/var/lib/" + name + "/firewall-blacklist-count.db"),
 		HostsDatabase: at("/var/lib/" + pkg + "/hosts/hosts.db"),
@@ -76,7 +78,8 @@ func Sympl(root string) Platform { return paths("sympl", root) }
 // Find tells which system is installed below root ("" means "/"): the one that
 // has an Exim Makefile and its own 00-main snippets beyond ours. A server that
 // was moved from one to the other may still have the old tree: then it is the
-// one whose tree the Makefile names. It returns ErrNone, wrapped with what was
+// one whose tree the Makefile names. The Makefile may also name a tree of the
+// administrator's beside it; then that is the one that is built. It returns ErrNone, wrapped with what was
 // looked for, when there is neither.
 func Find(root string) (Platform, error) {
 	if root == "" {
@@ -97,17 +100,40 @@ func Find(root string) (Platform, error) {
 		return Platform{}, fmt.Errorf("%w: looked for %s and %s with a Makefile in %s",
 			ErrNone, candidates[0].aclDefinitions(), candidates[1].aclDefinitions(), candidates[0].EximDir)
 	}
-	if len(found) > 1 {
-		makefile, err := os.ReadFile(filepath.Join(found[0].EximDir, "Makefile"))
-		if err != nil {
-			return Platform{}, err
-		}
-		names := func(p Platform) bool { return bytes.Contains(makefile, []byte(filepath.Base(p.SnippetDir))) }
-		if names(found[1]) && !names(found[0]) {
-			return found[1], nil
+	makefile, err := os.ReadFile(filepath.Join(found[0].EximDir, "Makefile"))
+	if err != nil {
+		return Platform{}, err
+	}
+	p := found[0]
+	if len(found) > 1 && names(makefile, found[1].SnippetDir) && !names(makefile, p.SnippetDir) {
+		p = found[1]
+	}
+	p.SnippetDir, err = p.builtFrom(makefile)
+	return p, err
+}
+
+// names reports whether a Makefile names a directory, beyond its comments.
+func names(makefile []byte, dir string) bool {
+	name := regexp.MustCompile(`(?m)^[^#\n]*(?:^|[^#\nA-Za-z0-9_.-])` + regexp.QuoteMeta(filepath.Base(dir)) + `(?:[^A-Za-z0-9_.-]|$)`)
+	return name.Match(makefile)
+}
+
+// builtFrom gives the tree that make reads: the platform's own, unless the
+// Makefile does not name that but another tree beside it.
+func (p Platform) builtFrom(makefile []byte) (string, error) {
+	if names(makefile, p.PackageDir) {
+		return p.PackageDir, nil
+	}
+	found, err := filepath.Glob(filepath.Join(p.EximDir, "*", "00-main", "30-acl-definitions"))
+	if err != nil {
+		return "", err
+	}
+	for _, f := range found {
+		if dir := filepath.Dir(filepath.Dir(f)); names(makefile, dir) {
+			return dir, nil
 		}
 	}
-	return found[0], nil
+	return p.PackageDir, nil
 }
 
 // Our own package puts files into SnippetDir, so the directory proves nothing;

@@ -44,4 +44,23 @@ func TestFind(t *testing.T) {
 	if p, err = Find(root); err != nil || p.Name != "sympl" {
 		t.Fatalf("Find = %+v, %v; want sympl, whose tree is built", p, err)
 	}
+	// A tree of the administrator's own.
+	touch(t, filepath.Join(root, "etc/exim4/sympl-local.d/00-main/30-acl-definitions"))
+	own, stock := filepath.Join(root, "etc/exim4/symbiosis-local.d"), filepath.Join(root, "etc/exim4/symbiosis.d")
+	touch(t, filepath.Join(own, "00-main/30-acl-definitions"))
+	for makefile, want := range map[string]string{
+		"dir := symbiosis.d\n":                                          stock,
+		"dir := symbiosis-local.d\n":                                    own,
+		"#dir := symbiosis.d\ndir = symbiosis-local.d\n":                own,
+		"dir := symbiosis.d # not symbiosis-local.d\n":                  stock,
+		"parts := $(shell find $(CURDIR)/symbiosis-local.d/ -type f)\n": own,
+		"dir := $(firstword $(wildcard *-local.d))\n":                   stock, // the build tells
+	} {
+		if err := os.WriteFile(filepath.Join(root, "etc/exim4/Makefile"), []byte(makefile), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if p, err = Find(root); err != nil || p.SnippetDir != want || p.PackageDir != stock {
+			t.Errorf("%s: built from %s, %v; want %s", makefile, p.SnippetDir, err, want)
+		}
+	}
 }

@@ -34,14 +34,18 @@ func Plan(ctx context.Context, opt Options) ([]Change, error) {
 		return nil, err
 	}
 	r := newRun(p, opt)
+	old, _, err := r.readState()
+	if err != nil {
+		return nil, err
+	}
 	if _, _, unfinished, _ := journal(r.JournalDir()); unfinished {
 		return nil, remedy.Add(errors.New("an earlier run was interrupted, and the next one will undo its changes first"), "run: %s apply, or %s remove", r.program(), r.program())
 	}
-	pl, err := r.plan(ctx)
+	pl, err := r.plan(ctx, old)
 	return pl.changes, err
 }
 
-func (r *run) plan(ctx context.Context) (plan, error) {
+func (r *run) plan(ctx context.Context, old State) (plan, error) {
 	var pl plan
 	if err := r.readSettings(); err != nil {
 		return pl, err
@@ -53,7 +57,14 @@ func (r *run) plan(ctx context.Context) (plan, error) {
 		return pl, err
 	}
 	pl.state = State{Platform: r.Name}
-	if err := r.planOptions(ctx, &pl); err != nil {
+	over, err := r.planCopies(&pl, old)
+	if err != nil {
+		return pl, err
+	}
+	if err := r.planCarry(&pl, old, over); err != nil {
+		return pl, err
+	}
+	if err := r.planOptions(ctx, &pl, over); err != nil {
 		return pl, err
 	}
 	return pl, r.planPatterns(&pl)
@@ -72,21 +83,25 @@ func Apply(ctx context.Context, opt Options) error {
 }
 
 func (r *run) apply(ctx context.Context) (err error) {
-	if _, err := os.Stat(r.enabling()); errors.Is(err, fs.ErrNotExist) {
-		if err := r.exim.BuildDraft(ctx); err != nil {
-			var ce *exim.ConfigError
-			if errors.As(err, &ce) {
-				return remedy.Add(fmt.Errorf("the configuration does not build, and did not before this tool changed anything: %w", err),
-					"%s, or give it a name with a dot to leave it out, then run: %s apply", ce.Remedy(), r.program())
-			}
-			return err
-		}
-	}
-	pl, err := r.plan(ctx)
+	old, hasState, err := r.readState()
 	if err != nil {
 		return err
 	}
-	old, hasState, err := r.readState()
+	if _, err := os.Stat(r.enabling()); errors.Is(err, fs.ErrNotExist) {
+		if err := r.exim.BuildDraft(ctx); err != nil {
+			var ce *exim.ConfigError
+			if errors.As(err, &ce) && r.inTheWay() {
+				err = nil // what our files stand in the way of is carried over first
+			} else if ce != nil {
+				return remedy.Add(fmt.Errorf("the configuration does not build, and did not before this tool changed anything: %w", err),
+					"%s, or give it a name with a dot to leave it out, then run: %s apply", ce.Remedy(), r.program())
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	pl, err := r.plan(ctx, old)
 	if err != nil {
 		return err
 	}

@@ -189,6 +189,27 @@ func (t *transaction) write(step, path string, data []byte, perm fs.FileMode) er
 	return t.faults.point(step + " when done")
 }
 
+// move gives the file at from the name to, which must be free. Owner, mode and
+// time stay.
+func (t *transaction) move(step, from, to string) error {
+	data, err := safepath.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if to, err = t.prepare(step, to, data); err != nil {
+		return err
+	}
+	source, name, err := safepath.Resolve(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	if err := keep(source, name, filepath.Base(to)); err != nil {
+		return err
+	}
+	return t.remove(step, from)
+}
+
 // remove removes the file at path.
 func (t *transaction) remove(step, path string) error {
 	path, err := t.prepare(step, path, nil)

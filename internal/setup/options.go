@@ -103,28 +103,40 @@ func (s *State) remember(option, value string, snippets []string) {
 func (r *run) ourSnippet(o mainOption) string { return filepath.Join(r.SnippetDir, o.snippet) }
 
 // planOptions takes over every setting of our main options in the main section,
-// provided that our own snippet is there to set them in their place.
-func (r *run) planOptions(ctx context.Context, pl *plan) error {
+// provided that our own snippet is there to set them in their place. over has
+// the content that snippets will have by then.
+func (r *run) planOptions(ctx context.Context, pl *plan, over map[string][]byte) error {
 	snippets, err := r.exim.Snippets()
 	if err != nil {
 		return err
 	}
+	for path, data := range over {
+		if i := slices.Index(snippets, path); i < 0 && data != nil {
+			snippets = append(snippets, path)
+		} else if i >= 0 && data == nil {
+			snippets = slices.Delete(snippets, i, i+1)
+		}
+	}
+	slices.Sort(snippets)
+	macros := r.ourMacros()
 	content := map[string][]byte{}
 	main := len(snippets) // how many snippets make up the main section
 	for i, path := range snippets {
-		if content[path], err = os.ReadFile(path); err != nil {
+		if data, changed := over[path]; changed {
+			content[path] = data
+		} else if content[path], err = os.ReadFile(path); err != nil {
 			return err
 		}
 		if i < main && exim.Begins(content[path]) {
 			main = i + 1
 		}
 	}
-	var over []mainOption // those that we take over
-	var ours []string     // the snippets of ours that set them
+	var taken []mainOption // those that we take over
+	var ours []string      // the snippets of ours that set them
 	for _, o := range mainOptions {
 		path := r.ourSnippet(o)
 		if bytes.Contains(content[path], []byte(o.macro)) && len(exim.Settings(content[path], o.name)) > 0 {
-			over = append(over, o)
+			taken = append(taken, o)
 			ours = append(ours, path)
 		} else {
 			r.note("%s is missing or not ours: %s stays where it is", path, o.name)
@@ -142,6 +154,9 @@ func (r *run) planOptions(ctx context.Context, pl *plan) error {
 	// snippet but with the lines that we have commented out.
 	base := map[string][]byte{r.enabling(): nil}
 	kept := map[string][]byte{r.enabling(): nil}
+	for path, data := range over {
+		base[path], kept[path] = data, data
+	}
 	from := map[string][]string{} // the snippets from which an option is taken
 	changed := enabling == nil
 	for i, path := range snippets {
@@ -149,26 +164,29 @@ func (r *run) planOptions(ctx context.Context, pl *plan) error {
 			continue
 		}
 		restored := exim.Uncomment(content[path], r.prefix())
+		if i < main {
+			restored = r.withoutOurMacros(path, restored, macros)
+		}
 		wanted := restored
-		for _, o := range over {
+		for _, o := range taken {
 			if i >= main || len(exim.Settings(wanted, o.name)) == 0 {
 				continue
 			}
 			wanted = exim.CommentOut(wanted, o.name, r.prefix())
 			from[o.name] = append(from[o.name], r.exim.Inside(path))
 		}
-		base[path], kept[path] = restored, content[path]
+		base[path], kept[path] = restored, r.withoutOurMacros(path, content[path], macros)
 		if !bytes.Equal(wanted, content[path]) {
 			changed = true
 			done := r.takenFrom(wanted) + " taken over from " + path
-			if bytes.Equal(wanted, restored) {
+			if bytes.Equal(wanted, exim.Uncomment(content[path], r.prefix())) {
 				done = r.takenFrom(content[path]) + " put back in " + path
 			}
 			pl.add("options", path, content[path], wanted, done)
 		}
 	}
 	values := map[string]string{}
-	for _, o := range over {
+	for _, o := range taken {
 		if len(from[o.name]) == 0 {
 			continue
 		}
@@ -202,7 +220,8 @@ func (r *run) planOptions(ctx context.Context, pl *plan) error {
 // takenFrom names the options in a snippet that are commented out.
 func (r *run) takenFrom(data []byte) string {
 	var names []string
-	exim.Mark(data, optionNames(), r.prefix(), func(option string, _ int, had bool) string {
+	macros := slices.Sorted(maps.Keys(r.ourMacros()))
+	exim.Mark(data, append(optionNames(), macros...), r.prefix(), func(option string, _ int, had bool) string {
 		if had && !slices.Contains(names, option) {
 			names = append(names, option)
 		}
@@ -342,6 +361,7 @@ func setTwice(err error) bool {
 // without our doing stays, and of ours the first comes back. (4.100 takes them
 // all, so there all come back, as they were.)
 func (r *run) restored(ctx context.Context, taken map[string][]byte) map[string][]byte {
+	macros := r.ourMacros()
 	// back puts those in use that it is told to; the others become comments.
 	back := func(use func(path string, n int) bool) map[string][]byte {
 		tree := map[string][]byte{r.enabling(): nil}
@@ -352,6 +372,7 @@ func (r *run) restored(ctx context.Context, taken map[string][]byte) map[string]
 				}
 				return ""
 			})
+			tree[path] = r.withoutOurMacros(path, tree[path], macros)
 		}
 		return tree
 	}

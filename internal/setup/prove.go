@@ -3,17 +3,32 @@ package setup
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
+	"time"
 
 	"symbiosis-connect-acl/internal/door"
 	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/foreign"
+	"symbiosis-connect-acl/internal/remedy"
 )
 
-// prove imagines innocent hosts at the candidate's door.
+// prove imagines innocent hosts at the candidate's door, and guilty ones.
 func (r *run) prove(ctx context.Context) error {
 	if err := r.faults.point("proof"); err != nil {
 		return err
 	}
+	if err := r.proveGreets(ctx); err != nil {
+		return err
+	}
+	return r.proveActs(ctx)
+}
+
+// proveGreets sees that innocent hosts are greeted, or are not for a reason that
+// is none of ours.
+func (r *run) proveGreets(ctx context.Context) error {
 	p, err := r.exim.NewProof(ctx, r.exim.Draft(), r.workDir())
 	if err != nil {
 		return err
@@ -37,6 +52,55 @@ func (r *run) prove(ctx context.Context) error {
 	}
 	r.note("an innocent host is greeted on ports 25, 465 and 587, over IPv4 and IPv6")
 	return nil
+}
+
+// proveActs sees that our rules act: that innocents get in says nothing of it.
+func (r *run) proveActs(ctx context.Context) error {
+	draft, err := os.ReadFile(r.exim.Draft())
+	if err != nil {
+		return err
+	}
+	macros, err := r.exim.Macros(ctx, r.exim.Draft())
+	if err != nil {
+		return err
+	}
+	if missing := door.Undefined(draft, r.Platform, macros); len(missing) > 0 {
+		return r.notOurs(ctx, fmt.Errorf("our rules would not act, because nothing defines %s", strings.Join(missing, ", ")))
+	}
+	acts, err := door.Acts(ctx, r.Platform, r.exim.Draft(), r.workDir(), macros)
+	if err != nil {
+		return err
+	}
+	for _, a := range acts {
+		if a.Failed() {
+			return r.notOurs(ctx, fmt.Errorf("our rules do not act in the new configuration: %s", a))
+		}
+		r.note("%s", a)
+	}
+	for _, s := range foreign.Refusing(draft, r.Platform, macros) {
+		r.note("%s. If our rules are to decide alone: %s", s, s.Retire())
+	}
+	return nil
+}
+
+// notOurs adds to an error what stands under names of ours in the tree.
+func (r *run) notOurs(ctx context.Context, cause error) error {
+	list, _, err := r.exim.RunAs(ctx, exim.User{Name: "root"}, 10*time.Second, "/usr/bin/dpkg-query", "-W", "-f", "${Conffiles}", r.Package)
+	if err != nil {
+		return cause
+	}
+	var foreign []string
+	for _, path := range strings.Fields(list) { // paths and their MD5 sums
+		path = filepath.Join(r.Root, path)
+		if data, err := os.ReadFile(path); err == nil && strings.HasPrefix(path, r.SnippetDir+"/") && !r.isOurs(data) {
+			foreign = append(foreign, path)
+		}
+	}
+	if len(foreign) == 0 {
+		return cause
+	}
+	return remedy.Add(fmt.Errorf("%w. These stand under our names and are not ours: %s", cause, strings.Join(foreign, ", ")),
+		"move them away, then run: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss %s", r.Package)
 }
 
 // greetBefore imagines the same sessions with the configuration in force: what

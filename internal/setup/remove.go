@@ -47,7 +47,26 @@ func (r *run) planRemoval(ctx context.Context) ([]Change, error) {
 	var pl plan
 	// Whatever its name is: a copy that dpkg or an editor has left gets its
 	// lines back too.
+	macros := r.ourMacros()
+	if r.copied() {
+		macros = nil // the copies go
+	}
 	content, snippets := map[string][]byte{}, map[string][]byte{}
+	look := func(path string) error {
+		data, err := os.ReadFile(path)
+		if err != nil || bytes.Equal(exim.Uncomment(data, r.prefix()), data) {
+			return err
+		}
+		// Definitions of our macros come back when ours go: Exim takes no others
+		// beside them.
+		if !bytes.Equal(r.withoutOurMacros(path, exim.Uncomment(data, r.prefix()), macros), data) {
+			content[path] = data
+			if exim.ValidName(filepath.Base(path)) {
+				snippets[path] = data
+			}
+		}
+		return nil
+	}
 	err := filepath.WalkDir(r.SnippetDir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && path == r.SnippetDir {
 			return fs.SkipAll
@@ -55,31 +74,42 @@ func (r *run) planRemoval(ctx context.Context) ([]Change, error) {
 		if err != nil || !d.Type().IsRegular() || path == r.enabling() {
 			return err
 		}
-		data, err := os.ReadFile(path)
-		if restored := exim.Uncomment(data, r.prefix()); err == nil && !bytes.Equal(restored, data) {
-			content[path] = data
-			if exim.ValidName(d.Name()) {
-				snippets[path] = data
-			}
-		}
-		return err
+		return look(path)
 	})
 	if err != nil {
 		return nil, err
+	}
+	// What links lead to is written too, where the Makefile follows them.
+	linked, err := r.exim.Snippets()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, path := range linked {
+		if _, seen := content[path]; !seen && path != r.enabling() {
+			if err := look(path); err != nil {
+				return nil, err
+			}
+		}
 	}
 	restored := map[string][]byte{}
 	if len(snippets) > 0 {
 		restored = r.restored(ctx, snippets)
 	}
 	for _, path := range slices.Sorted(maps.Keys(content)) {
-		whole, done := exim.Uncomment(content[path], r.prefix()), r.takenFrom(content[path])+" put back in "+path
+		whole, done := r.withoutOurMacros(path, exim.Uncomment(content[path], r.prefix()), macros), r.takenFrom(content[path])+" put back in "+path
 		back, found := restored[path]
 		if !found {
 			back = whole
 		} else if !bytes.Equal(back, whole) {
 			done = "" // restored has said it
 		}
+		if path == r.local() && r.copied() {
+			back = r.uncarried(back)
+		}
 		pl.add("options", path, content[path], back, done)
+	}
+	if err := r.planCopiesRemoved(&pl); err != nil {
+		return nil, err
 	}
 	for _, file := range r.PatternFiles() {
 		old, err := safepath.ReadFile(file)

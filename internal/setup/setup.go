@@ -101,12 +101,23 @@ type Change struct {
 	Path     string
 	Old, New []byte
 	done     string // what to say when it is made, "" when it is not worth a word
+	aside    string // another name for the file as it is, under which it stays
+	back     string // a file that comes back under this one's name
 }
 
-// add plans a change, if it is one; done says what was done to the file.
+// add plans a change, if it is one; done says what was done to the file. A second
+// change of a file builds on the first.
 func (pl *plan) add(step, path string, old, new []byte, done string) {
+	for i := range pl.changes {
+		if c := &pl.changes[i]; c.Path == path {
+			if c.New = new; done != "" {
+				c.done += "; " + done
+			}
+			return
+		}
+	}
 	if (old == nil) != (new == nil) || !bytes.Equal(old, new) {
-		pl.changes = append(pl.changes, Change{step, path, old, new, done})
+		pl.changes = append(pl.changes, Change{Step: step, Path: path, Old: old, New: new, done: done})
 	}
 }
 
@@ -114,10 +125,18 @@ func (pl *plan) add(step, path string, old, new []byte, done string) {
 func (r *run) make(t *transaction, changes []Change) error {
 	for _, c := range changes {
 		var err error
-		if c.New == nil {
-			err = t.remove(c.Step, c.Path)
-		} else {
+		if c.aside != "" {
+			err = t.move(c.Step, c.Path, c.aside)
+		}
+		switch {
+		case err != nil:
+		case c.New != nil:
 			err = t.write(c.Step, c.Path, c.New, 0o644)
+		case c.aside == "":
+			err = t.remove(c.Step, c.Path)
+		}
+		if err == nil && c.back != "" {
+			err = t.move(c.Step, c.back, c.Path)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.Step, err)

@@ -426,6 +426,18 @@ func TestBrokenParts(t *testing.T) {
 		if r := d.explain(t, innocent4); !slices.ContainsFunc(r.Notes, func(s string) bool { return strings.Contains(s, "40-mine") }) {
 			t.Errorf("notes %q", r.Notes)
 		}
+		// One that turns hosts away is told with what it does, and so is that its
+		// verdict is not ours.
+		d.Root.Write("etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/25-dnsbl-reject", "  deny message = bad host\n    dnslists = dnsbl.example.net\n", 0o644)
+		d.Rebuild()
+		if r := d.explain(t, innocent4); !slices.ContainsFunc(r.Notes, func(s string) bool {
+			return strings.Contains(s, "25-dnsbl-reject is not ours and turns away, on all ports: hosts on the DNS lists dnsbl.example.net") && strings.Contains(s, `"bad host"`)
+		}) || !strings.Contains(r.Outcomes[0].How, "another's may refuse it") {
+			t.Errorf("%q, notes %q", r.Outcomes[0].How, r.Notes)
+		}
+		if err := os.Remove(d.Root.Path("etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/25-dnsbl-reject")); err != nil {
+			t.Fatal(err)
+		}
 
 		// Without the marker file nothing acts.
 		if err := os.Remove(d.Root.Path("usr/share/symbiosis-connect-acl/marker.conf")); err != nil {

@@ -465,6 +465,8 @@ func TestMaintainerScriptCalls(t *testing.T) {
 		{"postinst", []string{"triggered", "/etc/exim4/symbiosis.d"}, true},
 		{"postinst", []string{"configure", ""}, false}, // no setup tool: dpkg has to know
 		{"postinst", []string{"install"}, false},
+		{"preinst", []string{"abort-upgrade", "0.2.0"}, true},
+		{"preinst", []string{"configure"}, false},
 		{"prerm", []string{"upgrade", "0.2.0"}, true},
 		{"prerm", []string{"failed-upgrade", "0.0.9"}, true},
 		{"prerm", []string{"remove"}, false},
@@ -491,9 +493,13 @@ func TestMaintainerScriptCalls(t *testing.T) {
 // of the user whose folder they are in.
 func TestPostrmPatterns(t *testing.T) {
 	const merged = "file = x\n# superseded by symbiosis-connect-acl: his\n# BEGIN symbiosis-connect-acl\nours\n# END symbiosis-connect-acl\n"
-	script, err := os.ReadFile(filepath.Join(unpack(t, built(t, "symbiosis")), "DEBIAN", "postrm"))
-	if err != nil {
-		t.Fatal(err)
+	scripts := map[string]string{}
+	for _, platform := range platforms {
+		script, err := os.ReadFile(filepath.Join(unpack(t, built(t, platform)), "DEBIAN", "postrm"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		scripts[platform] = string(script)
 	}
 	for name, c := range map[string]struct {
 		link   func(folder, outside string) error
@@ -510,43 +516,45 @@ func TestPostrmPatterns(t *testing.T) {
 			return errors.Join(os.RemoveAll(folder), os.Symlink(outside, folder))
 		}, merged, merged, "symbolic link"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			dir, err := filepath.EvalSymlinks(t.TempDir())
-			if err != nil {
-				t.Fatal(err)
-			}
-			folder, outside := dir+"/etc/symbiosis/firewall/patterns.d", dir+"/outside"
-			tree := dir + "/etc/exim4/symbiosis.d/00-main"
-			for _, d := range []string{folder, outside, tree} {
-				if err := os.MkdirAll(d, 0o755); err != nil {
+		for _, platform := range platforms {
+			t.Run(platform+"/"+name, func(t *testing.T) {
+				dir, err := filepath.EvalSymlinks(t.TempDir())
+				if err != nil {
 					t.Fatal(err)
 				}
-			}
-			for _, f := range []string{folder + "/exim4.patterns", outside + "/exim4.patterns", tree + "/20-connect-acl-enabled"} {
-				if err := os.WriteFile(f, []byte(c.merged), 0o644); err != nil {
-					t.Fatal(err)
+				folder, outside := dir+"/etc/"+platform+"/firewall/patterns.d", dir+"/outside"
+				tree := dir + "/etc/exim4/" + platform + ".d/00-main"
+				for _, d := range []string{folder, outside, tree} {
+					if err := os.MkdirAll(d, 0o755); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
-			if c.link != nil {
-				if err := c.link(folder, outside); err != nil {
-					t.Fatal(err)
+				for _, f := range []string{folder + "/exim4.patterns", outside + "/exim4.patterns", tree + "/20-connect-acl-enabled"} {
+					if err := os.WriteFile(f, []byte(c.merged), 0o644); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
-			before, _ := os.Stat(outside + "/exim4.patterns")
-			moved := regexp.MustCompile(`/(etc|var|run)/`).ReplaceAllString(string(script), dir+"/$1/")
-			out, err := exec.Command("sh", "-c", moved, "postrm", "remove").CombinedOutput()
-			if err != nil || !strings.Contains(string(out), c.says) || c.says == "" && len(out) > 0 {
-				t.Errorf("%v, %s; want %q", err, out, c.says)
-			}
-			got, err := os.ReadFile(folder + "/exim4.patterns")
-			if string(got) != c.want || c.want == "" && err == nil {
-				t.Errorf("%q, %v; want %q", got, err, c.want)
-			}
-			after, err := os.Stat(outside + "/exim4.patterns")
-			if err != nil || !os.SameFile(before, after) || !after.ModTime().Equal(before.ModTime()) {
-				t.Errorf("the file outside was replaced: %v", err)
-			}
-		})
+				if c.link != nil {
+					if err := c.link(folder, outside); err != nil {
+						t.Fatal(err)
+					}
+				}
+				before, _ := os.Stat(outside + "/exim4.patterns")
+				moved := regexp.MustCompile(`/(etc|var|run)/`).ReplaceAllString(scripts[platform], dir+"/$1/")
+				out, err := exec.Command("sh", "-c", moved, "postrm", "remove").CombinedOutput()
+				if err != nil || !strings.Contains(string(out), c.says) || c.says == "" && len(out) > 0 {
+					t.Errorf("%v, %s; want %q", err, out, c.says)
+				}
+				got, err := os.ReadFile(folder + "/exim4.patterns")
+				if string(got) != c.want || c.want == "" && err == nil {
+					t.Errorf("%q, %v; want %q", got, err, c.want)
+				}
+				after, err := os.Stat(outside + "/exim4.patterns")
+				if err != nil || !os.SameFile(before, after) || !after.ModTime().Equal(before.ModTime()) {
+					t.Errorf("the file outside was replaced: %v", err)
+				}
+			})
+		}
 	}
 }
 
