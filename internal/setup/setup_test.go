@@ -553,7 +553,7 @@ func TestFullDisk(t *testing.T) {
 	r.Run("cp", "-a", "/etc/exim4.saved/.", "/etc/exim4/")
 	before := snapshot(t, r, true)
 	failed, succeeded := 0, 0
-	for free := int64(0); free < 80 && succeeded == 0; free += 3 {
+	for free := int64(0); free < 120 && succeeded == 0; free += 5 {
 		fill(t, r.Path("etc/exim4/.filling"), free*4096)
 		err := Apply(context.Background(), opt)
 		must(t, os.Remove(r.Path("etc/exim4/.filling")))
