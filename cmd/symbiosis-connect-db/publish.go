@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"symbiosis-connect-acl/cmd/internal/command"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/primary"
 	"symbiosis-connect-acl/internal/publish"
 	"symbiosis-connect-acl/internal/syslog"
@@ -32,8 +33,8 @@ long as one of them lists it.
 
 For cron, each minute, or with --watch as a service that sends within a second.
 Without settings in /etc/default it does nothing. While the name server does not
-answer it is asked less and less often, at last every five minutes; that is told
-once an hour, and nothing is lost.
+answer it is asked less and less often, at last every five minutes, and nothing
+is lost. An error is told once an hour, and each time with --verbose.
 
 The key file is as tsig-keygen or keymgr -t writes it, and only root may read it.
 
@@ -46,8 +47,28 @@ somebody has broken into. Take its key from the primary first.`,
 			&cli.StringFlag{Name: "withdraw", Usage: "take back all that the server `ORIGIN` has published"},
 			verboseFlag(),
 		),
-		Action: publishHosts,
+		Action: func(c *cli.Context) error { return seldom(c, publishHosts(c)) },
 	}
+}
+
+// seldom tells cron an error once an hour, because it comes each minute. What
+// the name server has done wrong is told at once, when it is new.
+func seldom(c *cli.Context, err error) error {
+	_, onTerminal := command.Terminal(os.Stdout)
+	var failure *publish.Failure
+	var usage command.UsageError
+	switch {
+	case err == nil, errors.As(err, &usage), onTerminal, c.Bool("verbose"), c.Bool("watch"), c.IsSet("withdraw"), c.Context.Err() != nil:
+		return err
+	case errors.As(err, &failure):
+		if failure.New {
+			return err
+		}
+	case clock.Now().Minute() == 0:
+		syslog.Send(syslog.Socket, syslog.CronErr, "publish: "+err.Error())
+		return err
+	}
+	return cli.Exit("", 1)
 }
 
 const (
@@ -141,11 +162,7 @@ func publishHosts(c *cli.Context) error {
 	if c.Bool("watch") {
 		return by.watch(c.Context)
 	}
-	_, err = by.once(c.Context, c.Bool("verbose") || onTerminal)
-	var failure *publish.Failure
-	if errors.As(err, &failure) && !failure.New && !by.loud {
-		return cli.Exit("", 1) // that was told
-	}
+	_, err = by.once(c.Context, by.loud)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -58,9 +59,19 @@ func fleetTimes(b *bench) string {
 	most := func(d []time.Duration) time.Duration { return quantile(d, 1) }
 	t.row("`publish --watch`", fmt.Sprint(len(watched)), seconds(median(watched)), seconds(most(watched)), "10 s: "+met(most(watched) <= 10*time.Second))
 	t.row("from cron", fmt.Sprint(len(cron)), seconds(median(cron)), seconds(most(cron)), "75 s: "+met(most(cron) <= 75*time.Second))
+	var transfers []time.Duration // octets, in the type that median takes
+	f.Primary.Kill()
+	for _, m := range ixfr.FindAllStringSubmatch(f.Primary.Log.String(), -1) {
+		var n int64
+		fmt.Sscan(m[1], &n)
+		transfers = append(transfers, time.Duration(n))
+	}
 	return "From an offence on one server to the refusal on both others: real Exims, Knot as the primary, Knot as secondaries.\n\n" +
-		t.String() + "\n" + b.zoneSizes()
+		t.String() + fmt.Sprintf("\nA secondary fetches %d octets for one change (IXFR, median of %d).\n\n", int64(median(transfers)), len(transfers)) + b.zoneSizes()
 }
+
+// ixfr is how Knot logs a transfer of what has changed.
+var ixfr = regexp.MustCompile(`IXFR, outgoing.*finished.* (\d+) bytes`)
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 

@@ -122,7 +122,7 @@ func TestFleet(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 		three.Root.Write("etc/exim4/publish.key", key, 0o644)
-		if out, err := three.Do("symbiosis-connect-db", "publish"); err == nil || !strings.Contains(out, "hint: chown root: ") {
+		if out, err := three.Do("symbiosis-connect-db", "publish", "--verbose"); err == nil || !strings.Contains(out, "hint: chown root: ") {
 			t.Errorf("a key that everybody can read: %v\n%s", err, out)
 		}
 		three.Root.Write("etc/exim4/publish.key", key, 0o600)
