@@ -13,18 +13,24 @@ CREATE TABLE host (
 	failures       integer not null default 0,  -- failed logins since failures_since
 	failures_since integer not null default 0
 , history_passed   integer not null default 0, delivered_before integer not null default 0, offence          integer not null default 0, offence_kind     text    not null default '', offences         integer not null default 0, offences_since   integer not null default 0, guesser          integer not null default 0, lost             integer not null default 0, lost_since       integer not null default 0, rate             integer not null default 0, rate_at          integer not null default 0) without rowid;
-INSERT INTO host VALUES('193.0.6.139',0,0,1794816000,1795390200,1795075201,1795390200,0,1795390200,0,0,0,0,0,'',0,0,0,0,0,0,0);
-INSERT INTO host VALUES('198.51.101.7',0,0,1795255200,1795255200,0,0,0,1795255200,0,0,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('185.220.101.1',0,0,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,1,1795255200);
+INSERT INTO host VALUES('185.220.101.2',0,0,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,3,1794839400);
+INSERT INTO host VALUES('193.0.6.139',0,0,1794816000,1795390200,1795075201,1795390200,0,1795390200,0,0,0,1795075201,0,'',0,0,0,0,0,1,1795390200);
+INSERT INTO host VALUES('198.51.101.7',0,0,1795255200,1795255200,0,0,0,1795255200,0,0,0,0,0,'',0,0,0,0,0,2,1795255200);
 INSERT INTO host VALUES('2a01:7e00::/64',30,1700000000,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
-INSERT INTO host VALUES('45.1.1.1',0,0,1794949200,1794949200,0,1794949200,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
-INSERT INTO host VALUES('45.1.1.3',0,0,1794949200,1794949200,0,1794949200,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('45.1.1.1',0,0,1794949200,1794949200,0,1794949200,0,0,0,0,0,0,1794949200,'helo',1,1794949200,0,0,0,1,1794949200);
+INSERT INTO host VALUES('45.1.1.2',0,0,1794949200,1794949200,0,0,0,0,0,0,0,0,1794949200,'helo',1,1794949200,0,0,0,0,0);
+INSERT INTO host VALUES('45.1.1.3',0,0,1794949201,1794949201,0,1794949201,0,0,0,0,0,0,0,'',0,0,0,0,0,1,1794949201);
+INSERT INTO host VALUES('45.1.1.4',0,0,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,1.9977777777777778744,1794971402);
 INSERT INTO host VALUES('5.5.5.5',0,0,0,0,0,0,0,0,10,1794906900,0,0,0,'',0,0,0,0,0,0,0);
 INSERT INTO host VALUES('5.5.6.6',0,0,0,0,0,0,0,0,2,1794949200,0,0,0,'',0,0,0,0,0,0,0);
-INSERT INTO host VALUES('8.8.8.8',30,1700000000,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
+INSERT INTO host VALUES('6.6.6.1',0,0,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,9.9933333333333340675,1794999601);
+INSERT INTO host VALUES('6.6.7.1',0,0,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,2.9966679012345682764,1795075203);
+INSERT INTO host VALUES('8.8.8.8',30,1700000000,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,1,1795255200);
 INSERT INTO host VALUES('86.1.2.3',0,0,1795197600,1795197600,0,0,1795197600,0,4,1795197600,0,0,0,'',0,0,0,0,0,0,0);
 INSERT INTO host VALUES('9.9.9.10',12,1700000000,0,0,0,0,0,0,0,0,0,0,0,'',0,0,0,0,0,0,0);
 CREATE TABLE state (name text primary key, value not null) without rowid;
-INSERT INTO state VALUES('salt','7a25e2db4d71660b');
+INSERT INTO state VALUES('salt','c16eb515bbe21004');
 CREATE TABLE guess (
 	net      text    not null,
 	name     integer not null,
