@@ -115,6 +115,7 @@ func Check(parent context.Context, opt Options) ([]Finding, error) {
 			{"keys", (*doctor).keys},
 			{"logging", (*doctor).logging},
 			{"door", func(d *doctor) { d.door(work) }},
+			{"acts", func(d *doctor) { d.acts(work) }},
 			{"tls", (*doctor).tls},
 			{"files", (*doctor).files},
 			{"hosts", (*doctor).hosts},

@@ -161,7 +161,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("not one neat line: %+v", f)
 		}
 	}
-	for _, topic := range []string{"platform", "configuration", "snippets", "build", "daemon", "values", "logging", "door", "tls", "resolver", "files", "hosts", "database", "hints", "helper", "lists", "patterns", "clock", "cron"} {
+	for _, topic := range []string{"platform", "configuration", "snippets", "build", "daemon", "values", "logging", "door", "acts", "tls", "resolver", "files", "hosts", "database", "hints", "helper", "lists", "patterns", "clock", "cron"} {
 		if !topics[topic] {
 			t.Errorf("nothing is said about %s", topic)
 		}
@@ -280,6 +280,17 @@ func TestCheck(t *testing.T) {
 			d.Behave("world.example", lab.AlwaysA("127.0.0.2"))
 			t.Cleanup(func() { d.Behave("world.example", nil) })
 			local(t, "CHECK_CONNECT_IP_DNSBLS == world.example=127.0.0.2")
+		}},
+		{"another's file in the place of our macros", "acts", FAIL, "nothing defines", func(t *testing.T) {
+			const file = "etc/exim4/symbiosis.d/00-main/21-connect-check"
+			kept := strings.Split(r.Read(file), "CHECK_CONNECT_RATELIMIT = ")[0]
+			r.Write(file, kept+"CHECK_CONNECT_RATELIMIT = 10 / 15m\n", 0o644)
+			r.Make("exim4.conf")
+		}},
+		{"a rule that does nothing", "acts", FAIL, "a rule of ours does not act: the history rule lets a host with a history", func(t *testing.T) {
+			const file = "etc/exim4/symbiosis.d/10-acl/10-acl-check-connect/20-look-up-host"
+			r.Write(file, "# symbiosis-connect-acl: nothing\n", 0o644)
+			r.Make("exim4.conf")
 		}},
 		{"the selector that the patterns need", "logging", WARN, "smtp_protocol_error", func(t *testing.T) {
 			local(t, "CONNECT_LOG_SELECTOR_EXTRA == +subject")
