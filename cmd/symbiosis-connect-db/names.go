@@ -16,6 +16,7 @@ import (
 
 	"symbiosis-connect-acl/cmd/internal/command"
 	"symbiosis-connect-acl/internal/atomicfile"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/names"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/remedy"
@@ -69,7 +70,7 @@ func lookUpNames(c *cli.Context) error {
 	ctx, stop := context.WithTimeoutCause(c.Context, namesDeadline, errors.New("the look-ups took too long"))
 	defer stop()
 	old := whitelist.ParseDerived(before)
-	now := whitelist.Parse(text).Derive(ctx, old, time.Now(), func(ctx context.Context, name string, kind whitelist.Kind) ([]netip.Addr, time.Duration, error) {
+	now := whitelist.Parse(text).Derive(ctx, old, clock.Now(), func(ctx context.Context, name string, kind whitelist.Kind) ([]netip.Addr, time.Duration, error) {
 		return r.Addresses(ctx, name, kind == whitelist.AAAA)
 	})
 	if c.Context.Err() != nil {

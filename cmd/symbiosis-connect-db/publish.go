@@ -272,7 +272,7 @@ func (p *publishing) watch(ctx context.Context) error {
 		case err != nil:
 			return err // systemd starts it again
 		}
-		if retry, err := p.Wait(ctx); err == nil && retry.After(time.Now()) {
+		if retry, err := p.Wait(ctx); err == nil && retry.After(begin) {
 			next = retry
 		}
 		read = version

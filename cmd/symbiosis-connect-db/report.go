@@ -200,7 +200,7 @@ func readReport(c *cli.Context, p place, since, until, now time.Time, names bool
 	t := report.NewTally()
 	t.Period = time.Duration(rules.Seconds(o.Period) * float64(time.Second))
 	for rule, macro := range map[eximlog.Rule]string{eximlog.Reverse: rules.PortsReverse, eximlog.History: rules.PortsHistory,
-		eximlog.Rate: rules.PortsRatelimit, eximlog.DNSBL: rules.PortsDNSBLs, eximlog.Greeting: rules.PortsGreeting} {
+		eximlog.Rate: rules.PortsRatelimit, eximlog.Own: rules.PortsOwnDNSBLs, eximlog.DNSBL: rules.PortsDNSBLs, eximlog.Greeting: rules.PortsGreeting} {
 		t.Port[rule], _ = strconv.Atoi(strings.TrimSpace(macros[macro])) // 0 where it acts on several
 	}
 	told, end := reading(files)

@@ -26,7 +26,7 @@ func TestNow(t *testing.T) {
 // takes, and for the minutes in which the firewall's scan starts.
 func TestOneClock(t *testing.T) {
 	other := regexp.MustCompile(`\btime\.(Now|Since|Until)\(`)
-	duration := regexp.MustCompile(`\b(begin|last|left|untilQuiet)\b`)
+	duration := regexp.MustCompile(`\b(begin|last|left|untilQuiet|next)\b`)
 	files := 0
 	for _, dir := range []string{"../hosts", "../history", "../blacklist", "../firewall", "../explain", "../../cmd"} {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

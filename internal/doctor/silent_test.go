@@ -71,10 +71,10 @@ func TestNothingFinished(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	}
-	if len(found) != 18 {
+	if len(found) != 20 {
 		t.Errorf("%d things are not finished: %v", len(found), found)
 	}
-	if len(looked) < 2 || len(looked[0]) != 17 || looked[len(looked)-1] != nil {
+	if len(looked) < 2 || len(looked[0]) != 19 || looked[len(looked)-1] != nil {
 		t.Errorf("progress told: %v", looked)
 	}
 }

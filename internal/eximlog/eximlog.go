@@ -44,6 +44,7 @@ const (
 	History
 	Offences
 	Rate
+	Own // a DNS list of the administrator's own servers
 	DNSBL
 	Greeting
 	HELO
@@ -53,7 +54,7 @@ const (
 	Rules // how many there are
 )
 
-var ruleNames = [Rules]string{"other", "reverse", "history", "offences", "rate", "dnsbl", "greeting", "helo", "command", "auth", "account"}
+var ruleNames = [Rules]string{"other", "reverse", "history", "offences", "rate", "own-dnsbl", "dnsbl", "greeting", "helo", "command", "auth", "account"}
 
 func (r Rule) String() string { return ruleNames[r] }
 

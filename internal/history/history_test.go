@@ -206,7 +206,9 @@ func scribble(t testing.TB, path string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	must(t, err)
-	_, err = f.WriteAt([]byte(strings.Repeat("x", 4096)), 8*4096)
+	st, err := f.Stat()
+	must(t, err)
+	_, err = f.WriteAt([]byte(strings.Repeat("x", 4096)), st.Size()/4096/2*4096)
 	must(t, errors.Join(err, f.Close()))
 }
 
