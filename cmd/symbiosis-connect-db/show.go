@@ -250,7 +250,7 @@ func (v *view) writeRow(field func(name, format string, args ...any)) {
 		}
 	}
 	if r.Failures > 0 {
-		field("failures", "%s since %s", words.Plural(r.Failures, "failed login"), at(r.FailuresSince))
+		field("guesses", "%d different, the last at %s", r.Failures, at(r.FailuresSince))
 	}
 	if !r.Offence.IsZero() {
 		field("offence", "last %s: %s", at(r.Offence), r.Kind())

@@ -69,7 +69,7 @@ func (e *examiner) rateValid() string { return e.valid(rules.Ratelimit) }
 func (e *examiner) delayValid() string { return e.valid(rules.GreetingDelay) }
 
 func (e *examiner) authValid() string {
-	return e.valid(rules.AuthFailures, rules.AuthLeniency, rules.AuthPeriod)
+	return e.valid(rules.AuthFailures, rules.AuthLeniency, rules.AuthPeriod, rules.AccountHosts)
 }
 
 // unfit says that a rule cannot use the value of a macro.

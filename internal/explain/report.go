@@ -92,13 +92,13 @@ type History struct {
 }
 
 // A Rate is an average that Exim remembers about the host, or its number of
-// failed logins.
+// different guesses.
 type Rate struct {
 	Now    float64   `json:"now"`  // events per period at this moment
 	Next   float64   `json:"next"` // with the event that is asked about
 	Limit  float64   `json:"limit"`
 	Period string    `json:"period"`
-	Last   time.Time `json:"last"` // the last event, of failed logins the first; zero when there is none
+	Last   time.Time `json:"last"` // the last event; zero when there is none
 }
 
 // A Round is what the DNS lists of some ports say.

@@ -323,7 +323,7 @@ func refuses(state rules.State) string {
 	return "refuses"
 }
 
-// auth looks at the failed logins of the host. It runs after accepted,
+// auth looks at the guesses of the host. It runs after accepted,
 // because known hosts are not counted.
 func (e *examiner) auth() Rule {
 	r, ask := e.rule("auth", snippetAuth, rules.StateAuth, "")
@@ -343,7 +343,8 @@ func (e *examiner) auth() Rule {
 		return r
 	case valid.text != "yes":
 		r.set(ask, Skipped)
-		r.tell("CONNECT_AUTH_FAILURES, _LENIENCY and _PERIOD are %q, %q and %q: not two whole numbers from 1 to 999999 and a period such as 1h", failures, leniency, period)
+		r.tell("CONNECT_AUTH_FAILURES, _LENIENCY, _PERIOD and CONNECT_ACCOUNT_HOSTS are %q, %q, %q and %q: not two whole numbers from 1 to 999999,"+
+			" a period such as 1h and another number", failures, leniency, period, e.value(rules.AccountHosts))
 		return r
 	case e.noRow != "":
 		r.set(ask, e.forgets())
@@ -356,10 +357,10 @@ func (e *examiner) auth() Rule {
 	}
 	most, _ := strconv.ParseInt(limit, 10, 64)
 	rate := Rate{Limit: float64(most), Period: period}
-	text := fmt.Sprintf("no failed logins remembered; %s / %s allowed%s", limit, period, why)
+	text := fmt.Sprintf("no guesses remembered; %s / %s allowed%s", limit, period, why)
 	if clock.Since(e.row.FailuresSince).Abs() < time.Duration(rules.Seconds(period))*time.Second {
 		rate.Now, rate.Last = float64(e.row.Failures), e.row.FailuresSince
-		text = fmt.Sprintf("%s since %s; %s / %s allowed%s", words.Plural(e.row.Failures, "failed login"), stamp(rate.Last), limit, period, why)
+		text = fmt.Sprintf("different guesses: %d, the last at %s; %s / %s allowed%s", e.row.Failures, stamp(rate.Last), limit, period, why)
 	}
 	rate.Next = rate.Now
 	r.Rate = &rate

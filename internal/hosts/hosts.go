@@ -46,9 +46,7 @@ create table if not exists state (name text primary key, value not null) without
 pragma user_version = 1;`
 
 // layout2 makes version 2 of version 1, so a new file gets both. Sync writes
-// history_passed, Exim all else. A guess is a name and a password that failed,
-// as hashes of 32 bits with this file's salt, by which nobody finds out what it
-// was.
+// history_passed, Exim all else.
 const layout2 = `
 alter table host add column history_passed   integer not null default 0; -- when the history passed the threshold: the last real offence in it
 alter table host add column delivered_before integer not null default 0; -- last message accepted on an earlier day (UTC) than delivered
@@ -61,15 +59,8 @@ alter table host add column lost             integer not null default 0; -- conn
 alter table host add column lost_since       integer not null default 0;
 alter table host add column rate             integer not null default 0; -- connections, as the rate rule counts them
 alter table host add column rate_at          integer not null default 0;
-create table guess (
-	net      text    not null,
-	name     integer not null,
-	response integer not null,
-	at       integer not null,
-	tries    integer not null,
-	primary key (net, name, response)
-) without rowid;
 insert or ignore into state values ('salt', lower(hex(randomblob(8))));
+` + guessing + `
 pragma user_version = 2;`
 
 // Errors that callers tell apart. They come wrapped with the file's name; a file

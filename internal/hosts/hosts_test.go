@@ -235,7 +235,7 @@ func TestRow(t *testing.T) {
 			t.Errorf("unknown host: %+v %v", r, err)
 		}
 		if err := d.Exec(t.Context(), "insert into host values ('2001:db8:1:2::/64', 12, 100, 1, 2, 3, 4, 5, 6, 7, 8, 101, 9, 10, 'helo', 11, 12, 13, 14, 15, 16.5, 17);"+
-			"insert into guess values ('2001:db8:1:2::/64', 1, 2, 3, 4), ('192.0.2.8', 1, 2, 3, 4)"); err != nil {
+			"insert into guess (net, name, response, at, tries) values ('2001:db8:1:2::/64', 1, 2, 3, 4), ('192.0.2.8', 1, 2, 3, 4)"); err != nil {
 			return err
 		}
 		r, err := d.Get(t.Context(), k)
@@ -472,7 +472,7 @@ func TestPrune(t *testing.T) {
 			must(t, d.Exec(t.Context(), fmt.Sprintf("insert into host (net, last, %s) values ('192.0.2.%d', 50, 200)", column, 10+i)))
 		}
 		now := time.Unix(100, 0).Add(Memory)
-		must(t, d.Exec(t.Context(), "insert into guess values ('192.0.2.1', 1, 2, ?, 1), ('192.0.2.1', 1, 3, ?, 1)",
+		must(t, d.Exec(t.Context(), "insert into guess (net, name, response, at, tries) values ('192.0.2.1', 1, 2, ?, 1), ('192.0.2.1', 1, 3, ?, 1)",
 			now.Add(-25*time.Hour).Unix(), now.Add(-23*time.Hour).Unix()))
 		n, err := d.Prune(t.Context(), now)
 		if n != most+10 {

@@ -315,13 +315,16 @@ const Memory = 35 * 24 * time.Hour
 const guessMemory = 24 * time.Hour
 
 // Prune deletes the hosts that have no history, and that nothing was heard of
-// for the time of Memory, and all guesses older than a day.
+// for the time of Memory, all guesses older than a day, and the names that have
+// not logged in for that time.
 func (d *DB) Prune(ctx context.Context, now time.Time) (n int64, err error) {
 	const old = "history = 0 and max(first, last, greeted, lists_passed, login, delivered, delivered_before, failures_since," +
 		" offence, offences_since, guesser, lost_since, rate_at) < ?"
 	before := now.Add(-Memory)
-	if err := d.Exec(ctx, "delete from guess where at < ?", now.Add(-guessMemory).Unix()); err != nil {
-		return 0, err
+	for table, keep := range map[string]time.Duration{"guess": guessMemory, "account": guessMemory, "doubt": guessMemory, "known": Memory} {
+		if err := d.Exec(ctx, "delete from "+table+" where at < ?", now.Add(-keep).Unix()); err != nil {
+			return 0, err
+		}
 	}
 	for from, more := "", true; more; {
 		if err := ctx.Err(); err != nil {

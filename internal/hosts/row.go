@@ -24,8 +24,8 @@ type Row struct {
 	Login           time.Time // last login
 	Delivered       time.Time // last message accepted
 	DeliveredBefore time.Time // last message accepted on an earlier day than that
-	Failures        int64     // failed logins since FailuresSince
-	FailuresSince   time.Time
+	Failures        int64     // different guesses, when one last failed
+	FailuresSince   time.Time // that moment
 	Offence         time.Time // last offence
 	OffenceKind     string    // what it was: one of the words of offence_kind
 	Offences        int64     // offences in the 24 hours that begin with OffencesSince
@@ -114,8 +114,10 @@ func (d *DB) Forget(ctx context.Context, keys []address.Key) (n int64, err error
 			if err != nil {
 				return err
 			}
-			if _, err := tx.ExecContext(d.here(ctx), "delete from guess where net = ?", k.String()); err != nil {
-				return err
+			for _, table := range []string{"guess", "doubt"} {
+				if _, err := tx.ExecContext(d.here(ctx), "delete from "+table+" where net = ?", k.String()); err != nil {
+					return err
+				}
 			}
 			changed, err := res.RowsAffected()
 			if err != nil {

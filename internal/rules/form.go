@@ -46,6 +46,7 @@ var forms = [...]struct {
 	{GreetingBusy, Form{Want: "a whole number of connections", shape: count}},
 	{AuthFailures, Form{Want: wantLogins, Off: StateAuth, shape: logins}},
 	{AuthLeniency, Form{Want: wantLogins, Off: StateAuth, shape: logins}},
+	{AccountHosts, Form{Want: wantLogins, Off: StateAccount, shape: logins}},
 	{AuthPeriod, Form{Want: "a period such as 1h", shape: period}},
 }
 

@@ -20,6 +20,7 @@ const (
 	StateHelo      = "CONNECT_STATE_HELO"
 	StateAuth      = "CONNECT_STATE_AUTH"
 	StateReverse   = "CONNECT_STATE_REVERSE"
+	StateAccount   = "CONNECT_STATE_ACCOUNT"
 
 	PortsHistory   = "CONNECT_PORTS_HISTORY"
 	PortsRatelimit = "CONNECT_PORTS_RATELIMIT"
@@ -45,6 +46,7 @@ const (
 	AuthFailures    = "CONNECT_AUTH_FAILURES"
 	AuthLeniency    = "CONNECT_AUTH_LENIENCY"
 	AuthPeriod      = "CONNECT_AUTH_PERIOD"
+	AccountHosts    = "CONNECT_ACCOUNT_HOSTS"
 )
 
 // LocalSnippet is the administrator's own, in which a macro gets another value.

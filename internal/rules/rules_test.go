@@ -63,11 +63,11 @@ func TestShippedValues(t *testing.T) {
 		shipped[m[1]] = m[2]
 	}
 	names := []string{
-		StateSuite, StateHistory, StateRatelimit, StateDNSBLs, StateGreeting, StateHelo, StateAuth, StateReverse,
+		StateSuite, StateHistory, StateRatelimit, StateDNSBLs, StateGreeting, StateHelo, StateAuth, StateReverse, StateAccount,
 		PortsHistory, PortsRatelimit, PortsDNSBLs, PortsGreeting, PortsReverse,
 		StateOffences, PortsOffences, RecentOffences, Parole,
 		Threshold, Database, HostsDatabase, Ratelimit, ConnectLists, SubmissionLists, DNSBLThreshold, DNSBLTimeout, DNSBLMemory,
-		GreetingDelay, GreetingBusy, RefusedNames, AuthFailures, AuthLeniency, AuthPeriod,
+		GreetingDelay, GreetingBusy, RefusedNames, AuthFailures, AuthLeniency, AuthPeriod, AccountHosts,
 	}
 	for _, name := range names {
 		value, ok := shipped[name]

@@ -130,16 +130,20 @@ func TestRelaysAreJudged(t *testing.T) {
 func TestFurtherLines(t *testing.T) {
 	const peer, name = "192.0.2.1", "info.x-y_z+1@example.org"
 	events := map[string]string{
-		// Exim 4.97 and later, where our own line takes the place of Exim's.
-		`2026-11-23 12:00:00 connect-acl: failed login from [192.0.2.1]`:                                                                                                             "auth-failed",
-		`2026-11-23 12:00:00 [77] connect-acl: failed login from [192.0.2.1] (set_id=` + name + `)`:                                                                                  "auth-failed",
-		`2026-11-23 12:00:00 connect-acl: failed login from [192.0.2.1] (set_id=a b)`:                                                                                                "",
-		`2026-11-23 12:00:00 connect-acl: failed login from [192.0.2.1] (set_id=)`:                                                                                                   "",
-		`2026-11-23 12:00:00 x connect-acl: failed login from [192.0.2.1]`:                                                                                                           "",
-		`2026-11-23 12:00:00 LOGIN authenticator failed for H=(x) [192.0.2.1]: 535 Incorrect authentication data`:                                                                    "auth-failed",
-		`2026-11-23 12:00:00 LOGIN authenticator failed for H=a.example (x) [192.0.2.1]:77 I=[192.0.2.25]:465 U=anna Ci=7: 535 Incorrect authentication data (set_id=x)`:             "auth-failed",
-		`2026-11-23 12:00:00 LOGIN authenticator failed for H=(x) [192.0.2.1]: 535 Incorrect authentication data (set_id=y) [8.8.8.8]: 535 Incorrect authentication data (set_id=z)`: "",
-		`2026-11-23 12:00:00 LOGIN authenticator failed for H=(x) [192.0.2.1]: 435 Unable to authenticate at present (set_id=y): no answer`:                                          "",
+		// A new guess, in our own line; and the lines that are none.
+		`2026-11-23 12:00:00 connect-acl: failed login from [192.0.2.1]`:                                          "auth-failed",
+		`2026-11-23 12:00:00 [77] connect-acl: failed login from [192.0.2.1] (set_id=` + name + `)`:               "auth-failed",
+		`2026-11-23 12:00:00 connect-acl: too many failed logins from [192.0.2.1]`:                                "auth-flood",
+		`2026-11-23 12:00:00 connect-acl: failed login from [192.0.2.1] (set_id=a b)`:                             "",
+		`2026-11-23 12:00:00 connect-acl: failed login from [192.0.2.1] (set_id=)`:                                "",
+		`2026-11-23 12:00:00 x connect-acl: failed login from [192.0.2.1]`:                                        "",
+		`2026-11-23 12:00:00 connect-acl: failed login again from [192.0.2.1] (set_id=x)`:                         "",
+		`2026-11-23 12:00:00 connect-acl: failed login of a known user from [192.0.2.1] (set_id=x)`:               "",
+		`2026-11-23 12:00:00 connect-acl: failed login, not counted, from [192.0.2.1]`:                            "",
+		`2026-11-23 12:00:00 connect-acl: refused login from [192.0.2.1]: too many have failed`:                   "",
+		`2026-11-23 12:00:00 connect-acl: account under attack: guess from [192.0.2.1]`:                           "",
+		`2026-11-23 12:00:00 LOGIN authenticator failed for (x) [192.0.2.1]: 535 Incorrect authentication data`:   "",
+		`2026-11-23 12:00:00 LOGIN authenticator failed for H=(x) [192.0.2.1]: 535 Incorrect authentication data`: "",
 		// The HELO name is in the way where the rule for it only learns.
 		`2026-11-23 12:00:00 H=(x) [8.8.8.8] rejected AUTH LOGIN) [192.0.2.1] rejected AUTH LOGIN: SSL or TLS encryption required when authenticating.`:                    "",
 		`2026-11-23 12:00:00 SMTP protocol error in "AUTH LOGIN" H=(x) [8.8.8.8] U=) [192.0.2.1] AUTH command used when not advertised`:                                    "",

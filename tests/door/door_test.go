@@ -98,7 +98,8 @@ func (d *door) forget() {
 	d.t.Helper()
 	d.ClearHints()
 	d.Root.Hosts("delete from host where history = 0;" +
-		"update host set first = 0, last = 0, greeted = 0, lists_passed = 0, login = 0, failures = 0, failures_since = 0;")
+		"update host set first = 0, last = 0, greeted = 0, lists_passed = 0, login = 0, failures = 0, failures_since = 0, offence = 0, offences = 0, guesser = 0;" +
+		"delete from guess; delete from known; delete from doubt; delete from account;")
 }
 
 // expect connects and checks the greeting's code and a part of its text.

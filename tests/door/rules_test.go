@@ -120,14 +120,18 @@ func TestLearnAndOff(t *testing.T) {
 	})
 }
 
-// guess tries wrong passwords, one connection each, and hands each reply on.
+// guess tries wrong passwords, one connection each, and hands each reply on: that
+// to the connection where it is refused.
 func (d *door) guess(t *testing.T, from string, times int, reply func(i int, got string)) {
 	t.Helper()
 	for i := 1; i <= times; i++ {
 		c := d.Connect(from, 587)
-		c.Cmd("EHLO client.example")
-		c.StartTLS("client.example", "mail.example.org")
-		got := c.AuthPlain("user@example.org", fmt.Sprint("guess ", i))
+		got := c.Greeting
+		if lab.Code(got) == "220" {
+			c.Cmd("EHLO client.example")
+			c.StartTLS("client.example", "mail.example.org")
+			got = c.AuthPlain("user@example.org", fmt.Sprint("guess ", i))
+		}
 		if reply != nil {
 			reply(i, got)
 		}
@@ -140,6 +144,9 @@ func (d *door) guess(t *testing.T, from string, times int, reply func(i int, got
 	}
 }
 
+// putOff reports whether a reply refuses a guesser: at the connection, or at AUTH.
+func putOff(reply string) bool { return lab.Code(reply) == "454" || lab.Code(reply) == "550" }
+
 // settled waits until no Exim process serves a client any more.
 func (d *door) settled() {
 	deadline := time.Now().Add(10 * time.Second)
@@ -151,20 +158,17 @@ func (d *door) settled() {
 func TestFailedLogins(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
 		mark := len(d.Log())
-		refused := 0
 		d.guess(t, "5.5.5.5", 12, func(i int, got string) {
 			switch {
 			case i <= 10 && lab.Code(got) != "535":
 				t.Errorf("try %d: %q; want 535", i, got)
-			case i > 10 && !strings.HasPrefix(got, "454 4.7.0 Too many failed logins"):
+			case i > 10 && !putOff(got):
 				t.Errorf("try %d: %q; want 454", i, got)
-			case i > 10:
-				refused++
 			}
 		})
 		l := d.LogSince(t, mark, "connect-acl: too many failed logins from [5.5.5.5]")
-		if n := strings.Count(l, "connect-acl: too many failed logins"); n != refused {
-			t.Errorf("%d refusals, %d in the log", refused, n)
+		if n := strings.Count(l, "connect-acl: too many failed logins"); n != 1 {
+			t.Errorf("that the host is a guesser is logged %d times", n)
 		}
 		if strings.Contains(l, "rejected AUTH") {
 			t.Errorf("Exim's own line, with the client's words in it, is in the log:\n%s", l)
@@ -177,7 +181,7 @@ func TestFailedLogins(t *testing.T) {
 		c.StartTLS("client.example", "mail.example.org")
 		var replies []string
 		for i := 0; i < 12; i++ {
-			replies = append(replies, lab.Code(c.AuthPlain("user@example.org", "guess")))
+			replies = append(replies, lab.Code(c.AuthPlain("user@example.org", fmt.Sprint("guess ", i))))
 		}
 		c.Close()
 		if got, want := strings.Join(replies, " "), strings.Repeat("535 ", 10)+"454 "; got != want && got != want+"554" {

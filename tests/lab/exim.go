@@ -120,7 +120,15 @@ func (e *Exim) Serving() int {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return len(strings.Fields(string(out)))
+	n := 0
+	for _, pid := range strings.Fields(string(out)) {
+		// One that has ended serves nobody, and a daemon can miss its end for a while.
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		if _, state, ok := strings.Cut(string(stat), ") "); err == nil && ok && !strings.HasPrefix(state, "Z") {
+			n++
+		}
+	}
+	return n
 }
 
 // ClearHints forgets the rates that Exim remembers.

@@ -50,6 +50,7 @@ type Suite struct {
 var (
 	include        = []string{"exim4-daemon-heavy", "make", "cron", "logrotate"}
 	includePostfix = []string{"postfix"}
+	includeDovecot = append(include[:len(include):len(include)], "dovecot-core")
 )
 
 // A Root is one throwaway Debian root.
@@ -155,9 +156,14 @@ func base(t testing.TB, suite Suite, include []string) string {
 // is gone when the test ends.
 func NewRoot(t testing.TB, suite, platform string) *Root {
 	t.Helper()
+	return newRoot(t, suite, platform, include)
+}
+
+func newRoot(t testing.TB, suite, platform string, include []string) *Root {
+	t.Helper()
 	SkipUnlessReady(t)
 	r := &Root{Suite: SuiteNamed(t, suite), Platform: platform, t: t}
-	lower := Base(t, r.Suite)
+	lower := base(t, r.Suite, include)
 	top, err := os.MkdirTemp("", "connect-acl-root-")
 	must(t, err)
 	r.Dir = filepath.Join(top, "root")

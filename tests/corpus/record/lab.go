@@ -338,6 +338,8 @@ func (l *lab) writeConfig(tree string) error {
 			}
 			// A relay is played with more often than it would be.
 			b.WriteString("CHECK_CONNECT_RATELIMIT == ${if match{$sender_host_address}{\\N^(45[.]73[.]|2a10)\\N}{99999}{10}} / 15m\n")
+			// All of them fail at the same few accounts.
+			b.WriteString("CONNECT_ACCOUNT_HOSTS == ${if match{$sender_host_address}{\\N^45[.]74[.]\\N}{2}{99999}}\n")
 			// Only the scenarios that are about it wait for the greeting.
 			b.WriteString("CONNECT_GREETING_DELAY == ${if match{$sender_host_address}{\\N^(46|2a0f)\\N}{1}{0}}\n")
 		}

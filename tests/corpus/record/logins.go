@@ -39,25 +39,73 @@ func loginScenarios() []scenario {
 			}
 			all = append(all, scenario{name: name, kind: "event", core: times == 1 && len(after.name) < 6, times: times, want: strings.TrimSpace(strings.Repeat("auth-failed ", times)),
 				play: func(c *client) { fail(c); after.play(c) }})
-			if after.name == "left-at-name" {
-				// When a client leaves in the middle of a login, Exim takes that for
-				// empty answers and logs a failure. Up to 4.96 that line has the name of
-				// the failure before, and is like it to the letter.
-				all[len(all)-1].wantOn = func(version string) string {
-					if version == "4.94.2" || version == "4.96" {
-						return strings.TrimSpace(strings.Repeat("auth-failed ", 2*times))
-					}
-					return strings.TrimSpace(strings.Repeat("auth-failed ", times))
-				}
+		}
+	}
+	// Exim up to 4.96 cannot tell a login from one that was given up, where the name
+	// is the same as before.
+	tellsAtOnce := func(then, before string) func(string) string {
+		return func(version string) string {
+			if version == "4.94.2" || version == "4.96" {
+				return before
 			}
+			return then
 		}
 	}
 	// Who has given a second name has begun a second login.
-	all = append(all, scenario{name: "auth-failed-then-left-at-password", kind: "event", core: true, want: "auth-failed auth-failed", play: func(c *client) {
+	all = append(all, scenario{name: "auth-failed-then-left-at-password", kind: "event", core: true, wantOn: tellsAtOnce("auth-failed auth-failed", "auth-failed"), play: func(c *client) {
 		fail(c)
 		c.say("AUTH LOGIN")
 		c.say(b64("info@example.org"))
 	}})
+	all = append(all, scenario{name: "auth-failed-again", kind: "event", core: true, wantOn: tellsAtOnce("auth-failed auth-failed", "auth-failed"), play: func(c *client) {
+		fail(c)
+		c.login("info@example.org", "secret2")
+		c.quit()
+	}})
+	// Who forgets a password tries the same one again and again: that is one guess, and
+	// none that the firewall counts where he has logged in before.
+	old := func(c *client) {
+		c.dial(465)
+		c.say("EHLO Anna's_Phone")
+		c.plain("", "user@example.org", "old")
+		c.plain("", "user@example.org", "old")
+		c.quit()
+	}
+	all = append(all, scenario{name: "old-password", kind: "ordinary", core: true, times: 10, want: "auth-failed", play: old})
+	for _, mechanism := range []string{"plain", "login"} {
+		known := false
+		all = append(all, scenario{name: "old-password-" + mechanism + "-where-known", kind: "ordinary", core: true, times: 15, prepare: func(*lab, string) error { known = false; return nil }, play: func(c *client) {
+			c.dial(465)
+			c.say("EHLO Anna's_Phone")
+			password := map[bool]string{false: "correct horse", true: "old"}[known]
+			known = true
+			if mechanism == "plain" {
+				c.plain("", "user@example.org", password)
+			} else {
+				c.login("user@example.org", password)
+			}
+			c.quit()
+		}})
+	}
+	// Who guesses is one offender more, once.
+	all = append(all, scenario{name: "auth-names", kind: "event", core: true, must: "too many failed logins from [", wantOf: ownLines, play: func(c *client) {
+		for _, name := range []string{"adam", "bert@example.org", "carl", "dora", "emil", "fred"} {
+			c.dial(465)
+			c.say("EHLO a.example.net")
+			c.plain("", name, "secret")
+			c.quit()
+		}
+	}})
+	// Three hosts at one account, where two are many.
+	for i := range 3 {
+		all = append(all, scenario{name: fmt.Sprint("account-attacked-", i+1), kind: "event", core: true, peer: fmt.Sprint("45.74.1.", i+1), times: 2, want: "auth-failed",
+			must: map[bool]string{true: "connect-acl: account under attack: guess from ["}[i == 2], play: func(c *client) {
+				c.dial(465)
+				c.say("EHLO a.example.net")
+				c.plain("", "attacked@example.org", "secret")
+				c.quit()
+			}})
+	}
 	// A client that stays must not be able to guess unseen.
 	all = append(all, scenario{name: "auth-failed-held", kind: "event", core: true, want: "auth-failed", play: func(c *client) {
 		fail(c)
@@ -81,4 +129,18 @@ func loginScenarios() []scenario {
 		}})
 	}
 	return all
+}
+
+// ownLines gives the events of failed logins that our own lines name.
+func ownLines(lines []string) string {
+	var want []string
+	for _, l := range lines {
+		switch {
+		case strings.Contains(l, " connect-acl: failed login from ["):
+			want = append(want, "auth-failed")
+		case strings.Contains(l, " connect-acl: too many failed logins from ["):
+			want = append(want, "auth-flood")
+		}
+	}
+	return strings.Join(want, " ")
 }

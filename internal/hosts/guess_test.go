@@ -1,0 +1,110 @@
+package hosts
+
+import (
+	"fmt"
+	"testing"
+)
+
+// What a failed login leads to, without Exim.
+func TestFailedLogin(t *testing.T) {
+	const now = 1_800_000_000
+	stamp := 0
+	fail := func(d *DB, net string, name int, response string, known, after int) {
+		t.Helper()
+		stamp++
+		must(t, d.Exec(t.Context(), fmt.Sprintf("insert into failed_login (net, name, account, response, known, at, stamp, period, failures, enforce)"+
+			" select '%s', %d, %[2]d, %s, %d, %d, %d, 3600, 10, 1", net, name, response, known, now+after, 5_000_000_000+stamp)))
+	}
+	ask := func(d *DB, query string) (s string) {
+		t.Helper()
+		must(t, d.db.QueryRow(query).Scan(&s))
+		return s
+	}
+	check := func(d *DB, what, net, want string) {
+		t.Helper()
+		if got := ask(d, "select failures || ' ' || (guesser > 0) || ' ' || login from host where net = '"+net+"'"); got != want {
+			t.Errorf("%s: guesses, guesser, login: %s; want %s", what, got, want)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		do   func(d *DB)
+	}{
+		{"the same guess", func(d *DB) {
+			for i := range 500 {
+				fail(d, "a", 1, "7", 0, i*3000) // the hour begins anew with each try
+			}
+			check(d, "500 tries of one guess", "a", "1 0 0")
+			if got := ask(d, "select tries from guess"); got != "500" {
+				t.Errorf("%s tries", got)
+			}
+		}},
+		{"ten guesses", func(d *DB) {
+			for i := range 10 {
+				check := func(want string) { check(d, fmt.Sprint(i+1, " guesses"), "a", want) }
+				fail(d, "a", 1, fmt.Sprint(i), 0, i)
+				check(fmt.Sprint(i+1, " ", map[bool]int{true: 1}[i == 9], " ", 0))
+			}
+			if got := ask(d, "select value - 5000000000 from state where name = 'guesser'"); got != fmt.Sprint(stamp) {
+				t.Errorf("guess %s made the guesser; want %d", got, stamp)
+			}
+			fail(d, "a", 1, "99", 0, 11)
+			if got := ask(d, "select value - 5000000000 from state where name = 'guesser'"); got != fmt.Sprint(stamp-1) {
+				t.Error("it became one twice")
+			}
+		}},
+		{"an hour later", func(d *DB) {
+			for i := range 9 {
+				fail(d, "a", 1, fmt.Sprint(i), 0, 0)
+			}
+			fail(d, "a", 1, "99", 0, 3600)
+			check(d, "the nine before are gone", "a", "1 0 0")
+		}},
+		{"steps", func(d *DB) {
+			for range 9 {
+				fail(d, "a", 1, "null", 0, 0)
+			}
+			check(d, "nine tries of an unknown name", "a", "9 0 0")
+			for i := range 62 {
+				fail(d, "b", 1, "null", 1, i)
+			}
+			check(d, "62 tries of a known name", "b", "3 0 0")
+		}},
+		{"five names", func(d *DB) {
+			must(t, d.Exec(t.Context(), "insert into host (net, login) values ('a', 77)"))
+			for i := range 5 {
+				fail(d, "a", i, "null", 0, 0)
+				if i == 3 {
+					check(d, "four names", "a", "4 0 77")
+				}
+			}
+			check(d, "five names", "a", "5 1 0")
+		}},
+		{"doubt", func(d *DB) {
+			fail(d, "a", 1, "1", 0, 0)
+			fail(d, "a", 1, "1", 1, 1) // it failed before
+			fail(d, "b", 2, "1", 1, 1)
+			fail(d, "c", 2, "1", 1, 1) // the same name
+			if got := ask(d, "select count(*) || ' ' || (select count(*) from state where name = 'doubt') from guess"); got != "3 0" {
+				t.Errorf("one name in doubt: %s guesses, said; want 3 0", got)
+			}
+			fail(d, "d", 3, "1", 1, 1)
+			fail(d, "e", 4, "1", 0, 1)
+			if got := ask(d, "select count(*) || ' ' || (select count(*) from state where name = 'doubt') from guess"); got != "3 1" {
+				t.Errorf("two names in doubt: %s guesses, said; want 3 1", got)
+			}
+			must(t, d.Exec(t.Context(), "delete from doubt")) // somebody has logged in
+			fail(d, "e", 4, "1", 0, 1)
+			check(d, "afterwards", "e", "1 0 0")
+			fail(d, "b", 2, "2", 1, 2)
+			fail(d, "a", 1, "2", 1, 2)
+			if got := ask(d, "select count(*) from doubt"); got != "0" {
+				t.Errorf("%s that failed before the login are in doubt", got)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			with(t, place(t), func(d *DB) error { c.do(d); return nil })
+		})
+	}
+}
