@@ -40,3 +40,4 @@ CREATE TABLE guess (
 	primary key (net, name, response)
 ) without rowid;
 COMMIT;
+pragma user_version = 2;
