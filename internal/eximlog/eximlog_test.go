@@ -158,7 +158,8 @@ func TestLine(t *testing.T) {
 		{`1xWiZA-000AIm-0o <= a@b.example H=(y) [192.0.2.1] P=esmtpsa X=TLS A=dovecot_plain:u S=1`, "logged in other 192.0.2.1 0 "},
 		{`dovecot_login authenticator failed for (x) [192.0.2.1]: 535 Incorrect authentication data (set_id=bob@example.org)`, "failed auth 192.0.2.1 0 bob@example.org"},
 		{`connect-acl: failed login from [192.0.2.1] (set_id=bob)`, "failed auth 192.0.2.1 0 bob"},
-		{`connect-acl: too many failed logins from [192.0.2.1]`, "put off auth 192.0.2.1 0 "},
+		{`connect-acl: too many failed logins from [192.0.2.1]`, "offence auth 192.0.2.1 0 "},
+		{`connect-acl: refused login from [192.0.2.1]: too many have failed`, "put off auth 192.0.2.1 0 "},
 		// Who could have written these?
 		{`H=(x) [8.8.8.8] Warning: would deny: history) [192.0.2.1] rejected EHLO`, ""},
 		{`SMTP protocol error in "AUTH LOGIN" H=(a) [8.8.8.8] AUTH command used when not advertised" H=(b) [192.0.2.1] AUTH command used when not advertised`, ""},

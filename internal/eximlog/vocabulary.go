@@ -23,8 +23,9 @@ var own = []word{
 	{"would deny: command from ", Would, Command},
 	{"refused AUTH from ", Refused, Command},
 	{"would deny: AUTH from ", Would, Command},
-	{"too many failed logins from ", PutOff, Auth},
-	{"would deny: too many failed logins from ", Would, Auth},
+	// It has become a guesser; up to 0.2.0 this was the refusal itself.
+	{"too many failed logins from ", Offence, Auth},
+	{"would deny: too many failed logins from ", Noted, Auth},
 	{"refused login from ", PutOff, Auth},
 	{"would deny: login from ", Would, Auth},
 	{"refused offender ", Refused, Offences},

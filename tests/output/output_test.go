@@ -53,6 +53,7 @@ var files = map[string]use{
 	"db report --log":             reads,
 	"db report --output":          small,
 	"db report --prometheus":      small,
+	"db release --database":       edits,
 	"db restore --database":       edits,
 	"db show --database":          edits,
 	"db stats --database":         edits,

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -77,7 +78,7 @@ func TestRecord(t *testing.T) {
 	w.monday()
 	w.tuesday()
 	w.wednesday()
-	dump := w.Root.Hosts(".dump")
+	dump := w.dump()
 	w.keep()
 	w.Stop()
 	w.server("trixie", dump)
@@ -85,7 +86,7 @@ func TestRecord(t *testing.T) {
 	w.friday()
 	w.weekend()
 	w.keep()
-	for name, data := range map[string]string{"week.log": w.log.String(), "hosts.sql": w.Root.Hosts(".dump") + "\n", "week.json": asJSON(t, w.want)} {
+	for name, data := range map[string]string{"week.log": w.log.String(), "hosts.sql": w.dump(), "week.json": asJSON(t, w.want)} {
 		if err := os.WriteFile(filepath.Join("testdata", name), []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -98,6 +99,11 @@ func asJSON(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(data) + "\n"
+}
+
+// dump gives hosts.db as SQL.
+func (w *week) dump() string {
+	return w.Root.Hosts(".dump") + "\npragma user_version = " + w.Root.Hosts("pragma user_version;") + ";\n"
 }
 
 func (w *week) server(suite, dump string) {
@@ -115,7 +121,11 @@ func (w *week) server(suite, dump string) {
 	}
 	r.Write("usr/lib/libfaketimeMT.so.1", string(lib), 0o755)
 	if dump != "" {
-		r.Hosts("drop table host; drop table if exists guess; drop table state;" + dump)
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			os.Remove(r.Path(r.HostsDatabase() + suffix))
+		}
+		r.Hosts(dump + "pragma journal_mode = wal;")
+		r.Run("chown", "Debian-exim:Debian-exim", r.HostsDatabase())
 	}
 	r.Write("etc/faketimerc", "@2026-11-16 00:00:00\n", 0o644)
 	r.Write("etc/ld.so.preload", "/usr/lib/libfaketimeMT.so.1\n", 0o644)
@@ -413,7 +423,7 @@ func database(t testing.TB, root string) {
 	data, err := os.ReadFile("testdata/hosts.sql")
 	must(t, err)
 	cmd := exec.Command("sqlite3", filepath.Join(dir, "hosts.db"))
-	cmd.Stdin = strings.NewReader(string(data) + "pragma user_version = 2;\n")
+	cmd.Stdin = bytes.NewReader(data)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("sqlite3: %v\n%s", err, out)
 	}
