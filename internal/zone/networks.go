@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 
 	"symbiosis-connect-acl/internal/address"
 )
@@ -63,8 +64,10 @@ func (n *Networks) Contains(k address.Key) bool {
 }
 
 // inLine finds the address or network that a line of a host list begins with,
-// with or without the quotation mark that one of Exim's lookups wants.
-var inLine = regexp.MustCompile(`^\s*"?([0-9A-Fa-f.:]+(?:/[0-9]+)?)`)
+// with or without the quotation mark that one of Exim's lookups wants. It is made
+// when it is needed: the helper, which Exim starts for a connection, has this
+// package too.
+var inLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\s*"?([0-9A-Fa-f.:]+(?:/[0-9]+)?)`) })
 
 // ReadFile adds the addresses and networks in a file of Exim's, one to a line. A
 // file that is not there has none. What is no address is passed over, as Exim
@@ -79,7 +82,7 @@ func (n *Networks) ReadFile(path string) error {
 	defer f.Close()
 	s := bufio.NewScanner(f)
 	for s.Scan() {
-		m := inLine.FindStringSubmatch(s.Text())
+		m := inLine().FindStringSubmatch(s.Text())
 		if m == nil {
 			continue
 		}

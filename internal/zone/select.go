@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/netip"
+	"sync"
 	"time"
 
 	"symbiosis-connect-acl/internal/address"
@@ -70,15 +71,16 @@ func (c Criteria) Entries(ctx context.Context, d *hosts.DB) iter.Seq2[Entry, err
 // special are the networks whose addresses are nobody's on the Internet, or
 // behind which there are many hosts: RFC 6890, multicast, and what translates
 // from IPv4, where a /64 holds a part of the Internet.
-var special = func() (n Networks) {
+var special = sync.OnceValue(func() *Networks {
+	var n Networks
 	for _, p := range []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
 		"192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
 	} {
 		n.Add(netip.MustParsePrefix(p))
 	}
-	return n
-}()
+	return &n
+})
 
 var (
 	global6 = netip.MustParsePrefix("2000::/3") // all other IPv6 addresses are special
@@ -94,7 +96,7 @@ var (
 func Special(k address.Key) bool {
 	a := k.Prefix().Addr()
 	if !k.Is6() {
-		return special.Contains(k)
+		return special().Contains(k)
 	}
 	if !global6.Contains(a) {
 		return true

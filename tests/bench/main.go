@@ -4,7 +4,7 @@
 //	go run ./tests/bench [flags] [NAME...]
 //
 // A NAME is one of the parts: connection, ablation, helper, dnsbl, attack,
-// database, fleet, patterns. Without one all are run, which takes a quarter of an hour. A part
+// database, zone, fleet, patterns. Without one all are run, which takes a quarter of an hour. A part
 // that is run alone replaces its own section of the document only.
 //
 // Every figure is of several rounds in which the alternatives take turns, so
@@ -49,6 +49,7 @@ var parts = []part{
 	{"dnsbl", "The DNS lists", dnsLists},
 	{"attack", "Under attack", attack},
 	{"database", "Bringing the history over", database},
+	{"zone", "A list of a million hosts", zoneCommand},
 	{"fleet", "Many servers", fleetTimes},
 	{"patterns", "Searching a log for offences", patternSearch},
 }

@@ -34,12 +34,16 @@ func demo(t testing.TB) {
 	for _, s := range f.Servers {
 		s.StartWatch()
 	}
-	fmt.Printf("\n%-46s %-6s %-14s %4s  %-5s %9s  %s\n", "WHAT", "AT", "HOST", "PORT", "REPLY", "AFTER", "WHY (Exim's log)")
+	fmt.Printf("\n%-46s %-6s %-16s %4s  %-5s %9s  %s\n", "WHAT", "AT", "HOST", "PORT", "REPLY", "AFTER", "WHY (Exim's log)")
 	row := func(what string, s *fleet.Server, host string, port int, want string) {
 		begin, mark := time.Now(), len(s.Log())
 		s.Until(host, port, want)
 		took := time.Since(begin)
-		fmt.Printf("%-46s %-6s %-14s %4d  %-5s %6.2f s   %s\n", what, strings.Split(s.Name, ".")[0], host, port, want, took.Seconds(), reason(s.Log()[mark:], host))
+		why := "-"
+		if want != "220" {
+			why = reason(s.Log()[mark:], host)
+		}
+		fmt.Printf("%-46s %-6s %-16s %4d  %-5s %6.2f s   %s\n", what, strings.Split(s.Name, ".")[0], host, port, want, took.Seconds(), why)
 	}
 	row("before", two, bot, 25, "220")
 	one.Offend(bot)
