@@ -22,10 +22,11 @@ func explainCommand() *cli.Command {
 		Name:      "explain",
 		Usage:     "show what every rule says about ADDRESS, and how to let it in",
 		ArgsUsage: "ADDRESS",
-		Description: `For each rule in the order of the ACLs, its verdict on ports 25, 465 and 587
-and the evidence. The settings are those of the configuration in force. A
-verdict in parentheses has no effect: an earlier rule has decided. Run it as
-root, or some evidence is out of reach.
+		Description: `First what the host has earned: its standing, since and until when, and what
+would change it. Then for each rule in the order of the ACLs, its verdict on
+ports 25, 465 and 587 and the evidence. The settings are those of the
+configuration in force. A verdict in parentheses has no effect: an earlier rule
+has decided. Run it as root, or some evidence is out of reach.
 
 The verdicts are accept, pass, deny, defer, delay; would deny, would defer and
 would delay for a rule that only learns; off for a rule that does not ask on

@@ -30,11 +30,11 @@ func listCommand() *cli.Command {
 		Description: `DENIED says whether the host's count is above the threshold of the connect
 check: yes or no; learn or off where it is but the check is in that state;
 sender or parole where that saves it. A user's host is denied on port 25 only.
-STANDING is what it has earned: user, sender, guesser, offender, parole; show
-says more. With --standing, hosts are listed that the firewall has never
-counted as well, with their last visit. FIREWALL says whether the host is in blacklist.d now: by the administrator or
-by the scan (auto), and for which ports. REPORTS are the scans that met the
-host.`,
+STANDING is what the host has earned: user, sender, guesser, offender, parole;
+show says more. FIREWALL says whether the host is in blacklist.d now: by the
+administrator or by the scan (auto), and for which ports. REPORTS are the scans
+that met the host. With --standing, hosts are listed too that the firewall has
+never counted, with their last visit.`,
 		Flags: append([]cli.Flag{
 			&cli.Int64Flag{Name: "min-count", Usage: "only hosts with at least this `COUNT`"},
 			&cli.StringFlag{Name: "since", Usage: "only hosts seen last at or after `TIME`: 2026-03-15, 2026-03-15T12:00:00Z, or 7d, 24h ago"},
