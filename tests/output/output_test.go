@@ -71,6 +71,7 @@ var arguments = map[string][]string{
 	"db delete":   {"--yes", "192.0.2.1"},
 	"db import":   {"/rows.json"},
 	"db report":   {"--log", "/mainlog"},
+	"db release":  {"--history", "192.0.2.1"},
 	"db restore":  {"/rows.json"},
 	"db show":     {"192.0.2.1"},
 	"db maintain": {"--verbose"},
