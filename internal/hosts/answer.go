@@ -10,7 +10,7 @@ import (
 
 // answerWait is how long a statement of Exim's waits for a lock: see
 // 15-acl-connect-hosts.
-const answerWait = 300 * time.Millisecond
+const answerWait = 800 * time.Millisecond
 
 // Answer carries out a statement that Exim cannot carry out itself, with the
 // rights of the process, and gives the row that it ends in as Exim's own lookup

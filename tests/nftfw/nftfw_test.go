@@ -246,7 +246,7 @@ func log(t *testing.T) (lines []string) {
 			continue
 		}
 		lines = append(lines, e.Line)
-		if e.Want == "auth-failed" && template == "" && strings.Contains(e.Line, "["+e.Peer.String()+"]: 535 Incorrect") {
+		if e.Want == "auth-failed" && template == "" && strings.Contains(e.Line, "connect-acl: failed login from ["+e.Peer.String()+"]") {
 			template = strings.ReplaceAll(e.Line, "["+e.Peer.String()+"]", "[%s]")
 		}
 	}
