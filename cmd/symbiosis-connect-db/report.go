@@ -25,6 +25,7 @@ import (
 	"symbiosis-connect-acl/internal/eximlog"
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/known"
 	"symbiosis-connect-acl/internal/report"
 	"symbiosis-connect-acl/internal/rules"
 )
@@ -189,13 +190,11 @@ func readReport(c *cli.Context, p place, since, until, now time.Time, names bool
 	if o.Blacklist, err = firewall.Read(filepath.Join(p.platform.FirewallDir, "blacklist.d")); err != nil {
 		return nil, err
 	}
-	white, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "whitelist.d"))
+	friends, err := known.Read(p.platform)
 	if err != nil {
 		return nil, err
 	}
-	if o.Listed, err = report.ReadKnown(p.platform.EximDir, white); err != nil {
-		return nil, err
-	}
+	o.Listed = friends.Find
 
 	t := report.NewTally()
 	t.Period = time.Duration(rules.Seconds(o.Period) * float64(time.Second))

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -15,8 +14,8 @@ import (
 
 	"symbiosis-connect-acl/internal/blacklist"
 	"symbiosis-connect-acl/internal/clock"
-	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/known"
 	"symbiosis-connect-acl/internal/remedy"
 	"symbiosis-connect-acl/internal/zone"
 )
@@ -175,25 +174,8 @@ func criteriaOf(c *cli.Context, p place) (k zone.Criteria, err error) {
 		}
 	}
 	k.MinCount = max(k.MinCount, 1)
-	k.Spared, err = spared(p)
+	k.Spared, err = known.Read(p.platform)
 	return k, err
-}
-
-// spared reads who is a friend. Whoever cannot read that must publish nobody.
-func spared(p place) (n zone.Networks, err error) {
-	for _, file := range []string{"whitelist_connect_hosts", "whitelist/by_ip", "relay_from_hosts"} {
-		if err := n.ReadFile(filepath.Join(p.platform.EximDir, file)); err != nil {
-			return n, err
-		}
-	}
-	white, err := firewall.Read(filepath.Join(p.platform.FirewallDir, "whitelist.d"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return n, err
-	}
-	for _, e := range white {
-		n.Add(e.Net)
-	}
-	return n, nil
 }
 
 // parseAge reads a time such as 30d or 12h.

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +12,7 @@ import (
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/firewall"
 	"symbiosis-connect-acl/internal/hosts"
+	"symbiosis-connect-acl/internal/known"
 	"symbiosis-connect-acl/internal/platform"
 	"symbiosis-connect-acl/internal/rules"
 )
@@ -39,11 +36,9 @@ func judge(ctx context.Context, p platform.Platform, due firewall.Entries, now t
 		return nil, nil
 	}
 	found := make([]finding, len(due))
-	white, err := firewall.Read(filepath.Join(p.FirewallDir, "whitelist.d"))
-	if err != nil {
-		return nil, err
-	}
-	known, err := knownNets(p)
+	// Exim is asked as well; it can say whether one address is in a list, but a
+	// block may be of an IPv6 network, and the list name one address in it.
+	friends, err := known.Read(p)
 	if err != nil {
 		return nil, err
 	}
@@ -63,9 +58,9 @@ func judge(ctx context.Context, p platform.Platform, due firewall.Entries, now t
 			}
 			f := &found[i]
 			f.offence = r.LastOffence()
-			if w := overlap(white, e.Net); w != nil {
-				f.spare = "it is in whitelist.d: " + filepath.Base(w.File)
-			} else if f.spare = known.overlap(e.Net); f.spare == "" {
+			if list := friends.Find(e.Net); list != "" {
+				f.spare = "it is in " + list
+			} else {
 				f.spare = proven(r, now)
 			}
 			if f.spare == "" {
@@ -88,53 +83,6 @@ func proven(r hosts.Row, now time.Time) string {
 		return "a user has logged in from it, last on " + r.Login.Format(time.DateOnly)
 	case s.Sender:
 		return "it has delivered mail, last on " + r.Delivered.Format(time.DateOnly)
-	}
-	return ""
-}
-
-// A knownNet is a line of a file of known hosts.
-type knownNet struct {
-	net  netip.Prefix
-	file string
-}
-
-type knownList []knownNet
-
-// knownNets reads the files of known hosts. Exim is asked as well; it can say
-// whether one address is in a list, but a block may be of an IPv6 network, and the
-// list name one address in it.
-func knownNets(p platform.Platform) (all knownList, err error) {
-	for _, name := range []string{"whitelist_connect_hosts", "relay_from_hosts", "whitelist/by_ip"} {
-		data, err := os.ReadFile(filepath.Join(p.EximDir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return nil, err
-		}
-		for line := range strings.Lines(string(data)) {
-			word := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n\",;#", r) })
-			if len(word) == 0 {
-				continue
-			}
-			net, err := netip.ParsePrefix(word[0])
-			if err != nil {
-				a, err := netip.ParseAddr(strings.TrimSuffix(word[0], ":"))
-				if err != nil {
-					continue // a name: Exim knows
-				}
-				net = netip.PrefixFrom(a, a.BitLen())
-			}
-			all = append(all, knownNet{net.Masked(), name})
-		}
-	}
-	return all, nil
-}
-
-func (l knownList) overlap(net netip.Prefix) string {
-	for _, k := range l {
-		if k.net.Overlaps(net) {
-			return "it is in " + k.file
-		}
 	}
 	return ""
 }

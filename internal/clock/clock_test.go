@@ -28,7 +28,8 @@ func TestOneClock(t *testing.T) {
 	other := regexp.MustCompile(`\btime\.(Now|Since|Until)\(`)
 	duration := regexp.MustCompile(`\b(begin|last|left|untilQuiet|next)\b`)
 	files := 0
-	for _, dir := range []string{"../hosts", "../history", "../blacklist", "../firewall", "../explain", "../../cmd"} {
+	for _, dir := range []string{"../hosts", "../history", "../blacklist", "../firewall", "../known", "../whitelist", "../names", "../blocks",
+		"../zone", "../publish", "../report", "../explain", "../../cmd"} {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err

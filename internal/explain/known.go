@@ -1,14 +1,11 @@
 package explain
 
 import (
-	"bufio"
-	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 
-	"symbiosis-connect-acl/internal/whitelist"
+	"symbiosis-connect-acl/internal/known"
 )
 
 // The host lists of 20-accept-known, with the files that they read. The
@@ -18,9 +15,9 @@ var knownLists = []struct {
 	name, file string
 	dies       bool
 }{
-	{"whitelisted_hosts_by_ip", "whitelist/by_ip", true},
-	{"whitelist_connection_check", "whitelist_connect_hosts", false},
-	{"relay_from_hosts", "relay_from_hosts", true},
+	{"whitelisted_hosts_by_ip", known.ByIP, true},
+	{"whitelist_connection_check", known.Connect, false},
+	{"relay_from_hosts", known.Relay, true},
 	{"private_addresses", "", false},
 }
 
@@ -48,12 +45,9 @@ func (e *examiner) accepted() Rule {
 			k := KnownBy{List: l.name}
 			if l.file != "" {
 				file := e.value("ETC_DIR") + "/exim4/" + l.file
-				find := findLine
-				if l.name == "whitelist_connection_check" {
-					find = e.findWhite
-				}
-				if n, text := find(filepath.Join(e.Root, file), e.host); n > 0 {
-					k.File, k.Line, k.Text = file, n, text
+				entries, _ := known.ReadFile(e.Platform, l.file) // that Exim's user can read it was seen
+				if i := slices.IndexFunc(entries, func(x known.Entry) bool { return x.Line > 0 && x.Net.Contains(e.host) }); i >= 0 {
+					k.File, k.Line, k.Text = file, entries[i].Line, entries[i].Text
 				}
 			}
 			r.Known = append(r.Known, k)
@@ -80,70 +74,4 @@ func (e *examiner) letIn(file string) string {
 		line = "(echo; " + line + ")"
 	}
 	return line + " >> " + file
-}
-
-// findWhite finds what in whitelist_connect_hosts lets the host in: an address,
-// or a name by what the DNS has last said of it.
-func (e *examiner) findWhite(path string, host netip.Addr) (line int, text string) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return 0, ""
-	}
-	f := whitelist.Parse(data)
-	if x, ok := f.Find(host); ok {
-		return x.Line, strings.TrimSpace(strings.Split(string(data), "\n")[x.Line-1])
-	}
-	if data, err = os.ReadFile(e.WhitelistDNS); err != nil {
-		return 0, ""
-	}
-	if a, ok := whitelist.ParseDerived(data).Find(host); ok {
-		for _, x := range f.Entries {
-			if x.Name == a.Name {
-				return x.Line, fmt.Sprintf("%s, which had this address in the DNS at %s", a.Name, a.Good.UTC().Format("2006-01-02 15:04 UTC"))
-			}
-		}
-	}
-	return 0, ""
-}
-
-// findLine finds the first line that has the host as Exim's net-iplsearch does,
-// for which an IPv6 key stands in quotation marks.
-func findLine(path string, host netip.Addr) (line int, text string) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, ""
-	}
-	defer f.Close()
-	s := bufio.NewScanner(f)
-	for n := 1; s.Scan(); n++ {
-		if p, ok := network(s.Text()); ok && p.Contains(host) {
-			return n, strings.TrimSpace(s.Text())
-		}
-	}
-	return 0, ""
-}
-
-func network(line string) (netip.Prefix, bool) {
-	quoted := strings.HasPrefix(line, `"`)
-	line = strings.TrimPrefix(line, `"`)
-	end := strings.IndexFunc(line, func(c rune) bool {
-		switch {
-		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F', c == '.', c == '/':
-			return false
-		case c == ':':
-			return !quoted
-		}
-		return true
-	})
-	if end >= 0 {
-		line = line[:end]
-	}
-	if p, err := netip.ParsePrefix(line); err == nil {
-		return p.Masked(), true
-	}
-	a, err := netip.ParseAddr(line)
-	if err != nil {
-		return netip.Prefix{}, false
-	}
-	return netip.PrefixFrom(a, a.BitLen()), true
 }

@@ -17,7 +17,7 @@ type Criteria struct {
 	MinCount int64         // the history from which on a host is listed
 	MaxAge   time.Duration // since its last offence
 	Now      time.Time
-	Spared   Networks // the administrator's friends, who are never listed
+	Spared   address.Networks // the administrator's friends, who are never listed
 }
 
 // MinCountFactor times the threshold is the history from which on a host is
@@ -47,7 +47,7 @@ func (c Criteria) Judge(r hosts.Row) (e Entry, listed bool) {
 	default:
 		return Entry{}, false
 	}
-	if Special(r.Key) || c.Spared.Contains(r.Key) {
+	if Special(r.Key) || c.Spared.Find(r.Key.Prefix()) != "" {
 		return Entry{}, false
 	}
 	return e, true
@@ -71,13 +71,13 @@ func (c Criteria) Entries(ctx context.Context, d *hosts.DB) iter.Seq2[Entry, err
 // special are the networks whose addresses are nobody's on the Internet, or
 // behind which there are many hosts: RFC 6890, multicast, and what translates
 // from IPv4, where a /64 holds a part of the Internet.
-var special = sync.OnceValue(func() *Networks {
-	var n Networks
+var special = sync.OnceValue(func() *address.Networks {
+	var n address.Networks
 	for _, p := range []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
 		"192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
 	} {
-		n.Add(netip.MustParsePrefix(p))
+		n.Add(netip.MustParsePrefix(p), p)
 	}
 	return &n
 })
@@ -96,7 +96,7 @@ var (
 func Special(k address.Key) bool {
 	a := k.Prefix().Addr()
 	if !k.Is6() {
-		return special().Contains(k)
+		return special().Find(k.Prefix()) != ""
 	}
 	if !global6.Contains(a) {
 		return true

@@ -87,8 +87,8 @@ func TestJudge(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	const day = hosts.Day
 	c := Criteria{Policy: hosts.Defaults, MinCount: 20, MaxAge: MaxAge, Now: now}
-	c.Spared.Add(netip.MustParsePrefix("9.9.9.0/24"))
-	c.Spared.Add(netip.MustParsePrefix("2a01:7e00:1:2::5/128"))
+	c.Spared.Add(netip.MustParsePrefix("9.9.9.0/24"), "friends")
+	c.Spared.Add(netip.MustParsePrefix("2a01:7e00:1:2::5/128"), "friends")
 	bad := hosts.Row{History: 20, HistoryLast: ago(day)}
 	with := func(change func(*hosts.Row)) hosts.Row { r := bad; change(&r); return r }
 	for _, tt := range []struct {
@@ -138,22 +138,6 @@ func TestJudge(t *testing.T) {
 	}
 	if _, ok := c.Judge(hosts.Row{History: 100, HistoryLast: now}); ok {
 		t.Error("a row whose key is none is listed")
-	}
-}
-
-func TestReadFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "list")
-	must(t, os.WriteFile(path, []byte("# friends\n9.9.9.9\n\"2a01:7e00::/32\": yes\n 8.8.0.0/16 # a net\n1.1.1.1:\nmail.example.org\n::ffff:5.5.5.5\n999.1.1.1\n"), 0o644))
-	var n Networks
-	must(t, n.ReadFile(path))
-	for host, want := range map[string]bool{"9.9.9.9": true, "9.9.9.8": false, "2a01:7e00:5::1": true, "2a02::1": false, "8.8.8.8": true, "1.1.1.1": true, "5.5.5.5": true} {
-		if got := n.Contains(key(t, host)); got != want {
-			t.Errorf("%s: %v", host, got)
-		}
-	}
-	must(t, n.ReadFile(path+".none"))
-	if err := n.ReadFile(t.TempDir()); err == nil {
-		t.Error("a file that cannot be read has nobody in it")
 	}
 }
 
