@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -159,7 +158,7 @@ func (d Derived) Format(command string) []byte {
 	return []byte(b.String())
 }
 
-var answerExpr = regexp.MustCompile(`^# (\S+) (A|AAAA) answered (\S+), next (\S+?)(?:, failed: (.*))?$`)
+var answerExpr = expression(`^# (\S+) (A|AAAA) answered (\S+), next (\S+?)(?:, failed: (.*))?$`)
 
 // ParseDerived reads the answers in a text that Format has made. What it cannot
 // read it leaves out: the names are looked up again then.
@@ -167,7 +166,7 @@ func ParseDerived(text []byte) Derived {
 	var d Derived
 	inside := false // of an answer
 	for _, line := range strings.Split(string(text), "\n") {
-		if m := answerExpr.FindStringSubmatch(line); m != nil {
+		if m := answerExpr().FindStringSubmatch(line); m != nil {
 			x := Answer{Name: m[1], Kind: Kind(m[2]), Failure: m[5]}
 			x.Good, _ = time.Parse(time.RFC3339, m[3]) // "never" is none
 			x.Next, _ = time.Parse(time.RFC3339, m[4])

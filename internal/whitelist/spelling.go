@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
-	"regexp"
 	"strings"
 )
 
@@ -70,11 +69,11 @@ func lastOf(p netip.Prefix) netip.Addr {
 }
 
 var (
-	partialExpr = regexp.MustCompile(`^(\d{1,3}(?:\.\d{1,3}){0,2})\.?(/\d+)?$`)
-	starExpr    = regexp.MustCompile(`^(\d{1,3}(?:\.\d{1,3}){0,2})((?:\.\*){1,3})$`)
-	maskExpr    = regexp.MustCompile(`^((?:\d+\.){3}\d+)/((?:\d+\.){3}\d+)$`)
-	lengthExpr  = regexp.MustCompile(`^(.*)/([^/]*)$`)
-	zeroExpr    = regexp.MustCompile(`\b0+(\d)`)
+	partialExpr = expression(`^(\d{1,3}(?:\.\d{1,3}){0,2})\.?(/\d+)?$`)
+	starExpr    = expression(`^(\d{1,3}(?:\.\d{1,3}){0,2})((?:\.\*){1,3})$`)
+	maskExpr    = expression(`^((?:\d+\.){3}\d+)/((?:\d+\.){3}\d+)$`)
+	lengthExpr  = expression(`^(.*)/([^/]*)$`)
+	zeroExpr    = expression(`\b0+(\d)`)
 )
 
 // instead says what to write instead of a word that is passed over, "" for one
@@ -96,23 +95,23 @@ func instead(w string) string {
 	if strings.HasPrefix(w, "!") {
 		return "take it out: nobody can be excluded here; write the networks around it instead"
 	}
-	if m := starExpr.FindStringSubmatch(plain); m != nil {
+	if m := starExpr().FindStringSubmatch(plain); m != nil {
 		if p, ok := filled(m[1], ""); ok {
 			return write(p)
 		}
 	}
-	if m := partialExpr.FindStringSubmatch(plain); m != nil && strings.Contains(m[1], ".") {
+	if m := partialExpr().FindStringSubmatch(plain); m != nil && strings.Contains(m[1], ".") {
 		if p, ok := filled(m[1], m[2]); ok {
 			return write(p)
 		}
 	}
-	if m := maskExpr.FindStringSubmatch(plain); m != nil {
+	if m := maskExpr().FindStringSubmatch(plain); m != nil {
 		if p, ok := masked(m[1], m[2]); ok {
 			return write(p)
 		}
 		return "write the network with its length, such as 192.0.2.0/24"
 	}
-	if zeros := zeroExpr.ReplaceAllString(plain, "$1"); !strings.Contains(plain, ":") && zeros != plain {
+	if zeros := zeroExpr().ReplaceAllString(plain, "$1"); !strings.Contains(plain, ":") && zeros != plain {
 		if p, ok := network(zeros); ok {
 			return write(p) + ", without the leading zeros"
 		}
@@ -131,11 +130,11 @@ func instead(w string) string {
 		if ok1 && ok2 && a.BitLen() == b.BitLen() {
 			return fmt.Sprintf("write %s-%s", b, a) // the wrong way round
 		}
-		if ok1 && a.Is4() && lastExpr.MatchString(last) {
+		if ok1 && a.Is4() && lastExpr().MatchString(last) {
 			return fmt.Sprintf("write %s-%s", a, a.String()[:strings.LastIndex(a.String(), ".")+1]+last)
 		}
 	}
-	if m := lengthExpr.FindStringSubmatch(plain); m != nil {
+	if m := lengthExpr().FindStringSubmatch(plain); m != nil {
 		if p, ok := network(m[1]); ok {
 			return fmt.Sprintf("write %s, or a network with a length from 0 to %d behind the /", p.Addr(), p.Addr().BitLen())
 		}
@@ -156,7 +155,7 @@ func instead(w string) string {
 	return ""
 }
 
-var lastExpr = regexp.MustCompile(`^\d{1,3}$`)
+var lastExpr = expression(`^\d{1,3}$`)
 
 // filled reads the first octets of an IPv4 network, as hosts.allow has them.
 func filled(octets, length string) (netip.Prefix, bool) {

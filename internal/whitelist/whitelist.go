@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // The expressions of the snippet. Exim's regular expressions work on octets, so
@@ -36,13 +37,19 @@ const (
 )
 
 var (
-	commentExpr   = regexp.MustCompile(comment)
-	dashExpr      = regexp.MustCompile(dash)
-	separatorExpr = regexp.MustCompile(separator)
-	wordExpr      = regexp.MustCompile(word)
-	exact4Expr    = regexp.MustCompile(exact4)
-	exact6Expr    = regexp.MustCompile(exact6)
+	commentExpr   = expression(comment)
+	dashExpr      = expression(dash)
+	separatorExpr = expression(separator)
+	wordExpr      = expression(word)
+	exact4Expr    = expression(exact4)
+	exact6Expr    = expression(exact6)
 )
+
+// The program that Exim runs at a connection links this package: it must not
+// pay for expressions that it does not use.
+func expression(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 // An Entry is one thing that the file lets in.
 type Entry struct {
@@ -89,10 +96,10 @@ func (f *File) note(line int, remedy, format string, args ...any) {
 }
 
 func (f *File) line(n int, line string) {
-	line = commentExpr.ReplaceAllString(line, "")
-	line = dashExpr.ReplaceAllString(line, "${1}-${2}")
+	line = commentExpr().ReplaceAllString(line, "")
+	line = dashExpr().ReplaceAllString(line, "${1}-${2}")
 	var prose []string // words that are nothing in particular
-	for _, w := range separatorExpr.Split(line, -1) {
+	for _, w := range separatorExpr().Split(line, -1) {
 		if !strings.ContainsFunc(w, letterOrDigit) {
 			continue // a dash, a colon, an asterisk before an item
 		}
@@ -153,12 +160,12 @@ func (f *File) wide(line int, text string, nets []netip.Prefix) {
 // network reads one word as Exim does: an address, or a network with whatever
 // host bits.
 func network(w string) (netip.Prefix, bool) {
-	m := wordExpr.FindStringSubmatch(w)
+	m := wordExpr().FindStringSubmatch(w)
 	if m == nil {
 		return netip.Prefix{}, false
 	}
 	s := m[1] + m[2] + m[3]
-	if !exact4Expr.MatchString(s) && !exact6Expr.MatchString(s) {
+	if !exact4Expr().MatchString(s) && !exact6Expr().MatchString(s) {
 		return netip.Prefix{}, false
 	}
 	p, ok := prefix(s)
@@ -182,14 +189,14 @@ func prefix(s string) (netip.Prefix, bool) {
 // is no number.
 func hostName(w string) (string, bool) {
 	name := strings.TrimRight(strings.TrimLeft(w, `"'[(<`), `"'])>`)
-	name = strings.TrimRight(portExpr.ReplaceAllString(name, ""), `"'])>`)
+	name = strings.TrimRight(portExpr().ReplaceAllString(name, ""), `"'])>`)
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	return name, len(name) <= 253 && nameExpr.MatchString(name)
+	return name, len(name) <= 253 && nameExpr().MatchString(name)
 }
 
 var (
-	portExpr = regexp.MustCompile(`:\d*$`)
-	nameExpr = regexp.MustCompile(`^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])$`)
+	portExpr = expression(`:\d*$`)
+	nameExpr = expression(`^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])$`)
 )
 
 // Find gives the first entry that lets the address in by itself, without a name
