@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,11 +32,11 @@ const (
 	dovecotUsers4 = "/etc/dovecot/%{user | domain}"
 )
 
-// NewDovecotRoot gives a root with Debian's dovecot beside Exim, which asks it.
-// StartDovecot starts it.
-func NewDovecotRoot(t testing.TB, suite, platform string) *Root {
+// NewDovecotRoot gives a root with Debian's dovecot beside Exim, which asks it,
+// and with more packages if some are named. StartDovecot starts it.
+func NewDovecotRoot(t testing.TB, suite, platform string, packages ...string) *Root {
 	t.Helper()
-	r := newRoot(t, suite, platform, includeDovecot)
+	r := newRoot(t, suite, platform, append(slices.Clone(includeDovecot), packages...))
 	for name, file := range map[string]string{"PLAIN": "10-plain", "LOGIN": "20-login"} {
 		path := r.SnippetDir() + "/60-authenticators/" + file
 		r.Write(path, name+":\n  driver = dovecot\n  public_name = "+name+"\n  server_socket = /run/dovecot/auth-client\n"+
