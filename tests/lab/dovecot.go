@@ -57,12 +57,14 @@ func NewDovecotRoot(t testing.TB, suite, platform string, packages ...string) *R
 	return r
 }
 
-// StartDovecot starts it, with these names and their passwords.
-func StartDovecot(t testing.TB, r *Root, passwords map[string]string) *Dovecot {
+// StartDovecot starts it, with these names and their passwords, and with more
+// variables of its environment.
+func StartDovecot(t testing.TB, r *Root, passwords map[string]string, env ...string) *Dovecot {
 	t.Helper()
 	d := &Dovecot{root: r, written: time.Now().Add(-time.Hour), t: t}
 	d.Users(passwords)
 	d.cmd = r.Command("dovecot", "-F")
+	d.cmd.Env = append(d.cmd.Env, env...)
 	d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(t, d.cmd.Start())
