@@ -177,13 +177,10 @@ func (f *field) judge(c *cast) *day {
 }
 
 // oneDay plays the same day on all servers at once.
-func (b *bench) oneDay(seed uint64) map[string]*day {
-	before := len(b.cleanups)
-	defer b.cleanTo(before)
+func (b *bench) oneDay(seed uint64) (played map[string]*day, failed string) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	days := map[string]*day{}
-	failed := ""
 	for _, name := range fieldNames {
 		all.Go(func() {
 			defer func() {
@@ -193,7 +190,7 @@ func (b *bench) oneDay(seed uint64) map[string]*day {
 						panic(r)
 					}
 					mu.Lock()
-					failed += "\n" + name + ": " + string(why)
+					failed += fmt.Sprintf("\nday %d, %s: %s", seed, name, why)
 					mu.Unlock()
 				}
 			}()
@@ -215,15 +212,12 @@ func (b *bench) oneDay(seed uint64) map[string]*day {
 			defer mu.Unlock()
 			days[name] = d
 			if d.wrong != "" {
-				failed += "\n" + name + ": " + d.wrong
+				failed += fmt.Sprintf("\nday %d, %s: %s", seed, name, d.wrong)
 			}
 		})
 	}
 	all.Wait()
-	if failed != "" {
-		b.Fatalf("siege, seed %d:%s", seed, failed)
-	}
-	return days
+	return days, failed
 }
 
 func siege(b *bench) string {
@@ -239,8 +233,17 @@ func siege(b *bench) string {
 	guesses, harmed := map[string][]int{}, map[string][]int{}
 	names := map[string]map[string][]string{} // by server and what happened: who
 	var evidence [4]int
-	for seed := range b.days {
-		days := b.oneDay(uint64(seed + 1))
+	// All days at once: much of each is waiting.
+	all, failed := make([]map[string]*day, b.days), make([]string, b.days)
+	var played sync.WaitGroup
+	for i := range b.days {
+		played.Go(func() { all[i], failed[i] = b.oneDay(uint64(i + 1)) })
+	}
+	played.Wait()
+	if why := strings.Join(failed, ""); why != "" {
+		b.Fatalf("siege:%s", why)
+	}
+	for seed, days := range all {
 		for name, d := range days {
 			guesses[name] = append(guesses[name], d.received)
 			harmed[name] = append(harmed[name], len(d.harmed))

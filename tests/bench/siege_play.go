@@ -52,13 +52,6 @@ func (f *field) patiently(do func()) {
 // play plays the day.
 func (f *field) play(c *cast) {
 	f.deeds = slices.Clone(c.deeds)
-	if f.name == "stock" {
-		defer phases.Range(func(k, v any) bool {
-			p := v.(*[2]int64)
-			fmt.Println(k, p[0], p[1]/p[0]/1000, "us")
-			return true
-		})
-	}
 	var all sync.WaitGroup
 	for {
 		due := f.next()
@@ -68,10 +61,7 @@ func (f *field) play(c *cast) {
 				return
 			}
 		}
-		t0 := time.Now()
 		f.until(due[0].at.Truncate(time.Minute))
-		phase("until", t0)
-		t0 = time.Now()
 		f.gate.add(len(due))
 		for _, d := range due {
 			all.Go(func() {
@@ -82,7 +72,6 @@ func (f *field) play(c *cast) {
 			})
 		}
 		f.gate.wait()
-		phase("gate", t0)
 		if f.jail != nil {
 			f.jail.read(f.now)
 		}
@@ -167,10 +156,7 @@ func (f *field) open(from string, port int, early string) (c *talk, why string) 
 	}
 	c.r = bufio.NewReader(c.Conn)
 	fmt.Fprint(c, early)
-	t0 := time.Now()
-	why = c.read()
-	phase("greeting", t0)
-	if lab.Code(why) != "220" {
+	if why = c.read(); lab.Code(why) != "220" {
 		c.quit()
 		return nil, first(why)
 	}
@@ -199,7 +185,6 @@ func (c *talk) read() string {
 }
 
 func (c *talk) cmd(line string) string {
-	defer phase(strings.Fields(line + " x")[0], time.Now())
 	fmt.Fprint(c, line+"\r\n")
 	return c.read()
 }
@@ -361,16 +346,4 @@ func (f *field) forge(a *actor, helo string) {
 		c.auth(login{"info@example.org", "forged"}, true)
 		c.quit()
 	}
-}
-
-var phases sync.Map
-
-func phase(n string, t time.Time) {
-	if len(n) > 10 {
-		n = "b64"
-	}
-	v, _ := phases.LoadOrStore(n, new([2]int64))
-	p := v.(*[2]int64)
-	p[0]++
-	p[1] += int64(time.Since(t))
 }
