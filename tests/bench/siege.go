@@ -56,6 +56,7 @@ type day struct {
 	counted         int // lines that the firewall took
 	refused, lists  int
 	history, recent int
+	kinds           map[string]int // received, by the kind of bot
 	took            time.Duration
 	wrong           string
 }
@@ -115,18 +116,20 @@ var failedLogin = regexp.MustCompile(`\(([^,() ]+),([0-9a-f.:]+)[^()]*\): (?:[Pp
 
 // judge counts, from what the server's programs have logged.
 func (f *field) judge(c *cast) *day {
-	d := &day{counted: f.wall.counted, blocks: len(f.wall.blocks)}
-	bots := map[string]bool{}
+	d := &day{kinds: map[string]int{}, counted: f.wall.counted, blocks: len(f.wall.blocks)}
+	bots := map[string]string{}
 	for _, a := range c.actors {
 		if a.bot {
-			bots[a.at[0]] = true
+			bots[a.at[0]] = a.name[:strings.LastIndexByte(a.name, ' ')]
 		} else if a.harm != "" {
 			d.harmed = append(d.harmed, a)
 		}
 	}
 	for _, m := range failedLogin.FindAllStringSubmatch(f.Root.Read("var/log/dovecot.log"), -1) {
-		if d.mine++; bots[m[2]] {
+		d.mine++
+		if kind := bots[m[2]]; kind != "" {
 			d.received++
+			d.kinds[kind]++
 		}
 	}
 	log := f.Log()
@@ -232,6 +235,7 @@ func siege(b *bench) string {
 	}
 	guesses, harmed := map[string][]int{}, map[string][]int{}
 	names := map[string]map[string][]string{} // by server and what happened: who
+	kinds := map[string]map[string]int{}
 	var evidence [4]int
 	// All days at once: much of each is waiting.
 	all, failed := make([]map[string]*day, b.days), make([]string, b.days)
@@ -247,6 +251,12 @@ func siege(b *bench) string {
 		for name, d := range days {
 			guesses[name] = append(guesses[name], d.received)
 			harmed[name] = append(harmed[name], len(d.harmed))
+			for kind, n := range d.kinds {
+				if kinds[kind] == nil {
+					kinds[kind] = map[string]int{}
+				}
+				kinds[kind][name] += n
+			}
 			if names[name] == nil {
 				names[name] = map[string][]string{}
 			}
@@ -280,6 +290,15 @@ func siege(b *bench) string {
 		b.days, bots, innocents, lab.SuiteNamed(b, b.suite).Exim, t)
 	fmt.Fprintf(&out, "Targets: innocents harmed with ours 0: at worst %d (%s); guesses at most a tenth of\nfail2ban's: %s (%s).\n", worst, met(worst == 0), against.String(), met(slices.Max(against) <= 0.1))
 	fmt.Fprintf(&out, "\nThat it ran: fail2ban banned %d times; ours refused %d connections for their history,\n%d for recent offences, %d for the lists; no line of its log says of a check that it did not ask.\n", evidence[0], evidence[1], evidence[2], evidence[3])
+	k := newTable(append([]string{"guesses of all days, by the kind of bot"}, fieldNames...)...)
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		row := []string{kind}
+		for _, name := range fieldNames {
+			row = append(row, strconv.Itoa(kinds[kind][name]))
+		}
+		k.row(row...)
+	}
+	out.WriteString("\n" + k.String())
 	for _, name := range fieldNames {
 		fmt.Fprintf(&out, "\nHarmed by %s:", name)
 		if len(names[name]) == 0 {

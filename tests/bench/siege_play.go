@@ -134,6 +134,7 @@ func (a *actor) harmed(at time.Duration, what string) {
 // A talk is one connection.
 type talk struct {
 	net.Conn
+	f   *field
 	tcp *net.TCPConn // below TLS
 	r   *bufio.Reader
 }
@@ -149,8 +150,12 @@ func (f *field) open(from string, port int, early string) (c *talk, why string) 
 	if err != nil {
 		return nil, "no connection: the firewall"
 	}
-	conn.SetDeadline(time.Now().Add(40 * time.Second))
-	c = &talk{Conn: conn, tcp: conn.(*net.TCPConn)}
+	limit := 40 * time.Second
+	if f.jail != nil {
+		limit = 10 * time.Second // a ban cuts connections off
+	}
+	conn.SetDeadline(time.Now().Add(limit))
+	c = &talk{Conn: conn, f: f, tcp: conn.(*net.TCPConn)}
 	if port == 465 {
 		c.Conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) // the lab's own certificate
 	}
@@ -171,7 +176,17 @@ func first(reply string) string {
 	return line
 }
 
-func (c *talk) read() string {
+// read reads a reply. A ban of fail2ban's may come in the middle, and then there is
+// none; the day does not wait for that.
+func (c *talk) read() (reply string) {
+	if c.f.jail != nil {
+		c.f.patiently(func() { reply = c.lines() })
+		return reply
+	}
+	return c.lines()
+}
+
+func (c *talk) lines() string {
 	var all []string
 	for {
 		l, err := c.r.ReadString('\n')
