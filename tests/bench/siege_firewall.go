@@ -171,6 +171,7 @@ type jail struct {
 	dirty map[string]bool        // who has done something that it has not read yet
 	found map[string][]time.Time // its lines about a host, within ten minutes of the first
 	bans  map[string]int
+	fresh []string // banned just now
 	ticks int
 	seen  int
 	told  int64 // of its own log
@@ -256,8 +257,19 @@ func (j *jail) read(now time.Duration) {
 			err = fmt.Errorf("fail2ban has not read the log in %v: %d of %d ticks, due: %v", time.Since(begin), j.seen, j.ticks, j.found)
 		}
 		j.look()
+		if j.seen >= j.ticks && time.Since(begin) > 2*time.Second {
+			clear(j.found) // it has counted otherwise, as with a line that came late
+		}
 		time.Sleep(time.Millisecond) // between two looks at a condition
 	}
+	// It says so before its rule is there.
+	for begin := time.Now(); err == nil && len(j.fresh) > 0 && time.Since(begin) < 5*time.Second; {
+		out, _ := inside(j.f.Root, j.f.Net, "iptables", "-w", "-S").Output()
+		if strings.Contains(string(out), " "+j.fresh[0]+"/") {
+			j.fresh = j.fresh[1:]
+		}
+	}
+	j.fresh = nil
 	j.err = err
 }
 
@@ -300,6 +312,7 @@ func (j *jail) look() {
 			j.found[m[2]] = append(j.found[m[2]], at)
 		case m[1] == "Ban":
 			j.bans[m[2]]++
+			j.fresh = append(j.fresh, m[2])
 			delete(j.found, m[2])
 		case strings.Contains(line, "already banned"):
 			delete(j.found, strings.Fields(m[1] + " x")[0])
