@@ -4,7 +4,7 @@
 //	go run ./tests/bench [flags] [NAME...]
 //
 // A NAME is one of the parts: connection, ablation, helper, dnsbl, attack,
-// database, zone, fleet, patterns. Without one all are run, which takes a quarter of an hour. A part
+// database, zone, fleet, patterns, siege. Without one all are run, which takes half an hour. A part
 // that is run alone replaces its own section of the document only.
 //
 // Every figure is of several rounds in which the alternatives take turns, so
@@ -52,6 +52,7 @@ var parts = []part{
 	{"zone", "A list of a million hosts", zoneCommand},
 	{"fleet", "Many servers", fleetTimes},
 	{"patterns", "Searching a log for offences", patternSearch},
+	{"siege", "The siege", siege},
 }
 
 // A bench is one run.
@@ -64,6 +65,8 @@ type bench struct {
 	flood  time.Duration
 	bots   int
 	logMiB int
+	scale  float64
+	days   int
 }
 
 // A shim is what the lab wants of a test.
@@ -126,6 +129,8 @@ func run() (code int) {
 	flag.DurationVar(&b.flood, "flood", 30*time.Second, "how long an attack lasts")
 	flag.IntVar(&b.bots, "bots", 64, "connections that an attack keeps open at once")
 	flag.IntVar(&b.logMiB, "log", 128, "`MiB` of log to search")
+	flag.Float64Var(&b.scale, "siege-scale", 1, "`part` of the siege's hosts that take part, such as 0.1")
+	flag.IntVar(&b.days, "siege-days", 3, "`number` of the siege's days, each of another seed")
 	flag.StringVar(&keep, "databases", "", "`directory` in which the databases are kept for the next run")
 	flag.StringVar(&doc, "o", filepath.Join(lab.SourceDir(), "docs/benchmarks.md"), "`file` to write")
 	flag.Parse()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,11 +32,11 @@ const (
 	dovecotUsers4 = "/etc/dovecot/%{user | domain}"
 )
 
-// NewDovecotRoot gives a root with Debian's dovecot beside Exim, which asks it.
-// StartDovecot starts it.
-func NewDovecotRoot(t testing.TB, suite, platform string) *Root {
+// NewDovecotRoot gives a root with Debian's dovecot beside Exim, which asks it,
+// and with more packages if some are named. StartDovecot starts it.
+func NewDovecotRoot(t testing.TB, suite, platform string, packages ...string) *Root {
 	t.Helper()
-	r := newRoot(t, suite, platform, includeDovecot)
+	r := newRoot(t, suite, platform, append(slices.Clone(includeDovecot), packages...))
 	for name, file := range map[string]string{"PLAIN": "10-plain", "LOGIN": "20-login"} {
 		path := r.SnippetDir() + "/60-authenticators/" + file
 		r.Write(path, name+":\n  driver = dovecot\n  public_name = "+name+"\n  server_socket = /run/dovecot/auth-client\n"+
@@ -56,12 +57,14 @@ func NewDovecotRoot(t testing.TB, suite, platform string) *Root {
 	return r
 }
 
-// StartDovecot starts it, with these names and their passwords.
-func StartDovecot(t testing.TB, r *Root, passwords map[string]string) *Dovecot {
+// StartDovecot starts it, with these names and their passwords, and with more
+// variables of its environment.
+func StartDovecot(t testing.TB, r *Root, passwords map[string]string, env ...string) *Dovecot {
 	t.Helper()
 	d := &Dovecot{root: r, written: time.Now().Add(-time.Hour), t: t}
 	d.Users(passwords)
 	d.cmd = r.Command("dovecot", "-F")
+	d.cmd.Env = append(d.cmd.Env, env...)
 	d.cmd.Stdout, d.cmd.Stderr = &d.out, &d.out
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(t, d.cmd.Start())

@@ -36,6 +36,12 @@ func StartExim(t testing.TB, r *Root, n *Net) *Exim {
 	return e
 }
 
+// NewExim gives a daemon of the root, not started yet, with variables of its
+// environment.
+func NewExim(t testing.TB, r *Root, n *Net, env ...string) *Exim {
+	return &Exim{Root: r, Net: n, Env: env, t: t}
+}
+
 // Start starts a daemon that was stopped.
 func (e *Exim) Start() {
 	e.t.Helper()

@@ -98,6 +98,11 @@ func Enter(ns string, f func() error) error {
 
 // Dial connects to the server's port from any address of the Internet.
 func (n *Net) Dial(from string, port int) (net.Conn, error) {
+	return n.DialWithin(20*time.Second, from, port)
+}
+
+// DialWithin is Dial with a time limit, for hosts whose packets may be dropped.
+func (n *Net) DialWithin(limit time.Duration, from string, port int) (net.Conn, error) {
 	src, err := netip.ParseAddr(from)
 	if err != nil {
 		return nil, err
@@ -108,7 +113,7 @@ func (n *Net) Dial(from string, port int) (net.Conn, error) {
 	}
 	d := net.Dialer{
 		LocalAddr: &net.TCPAddr{IP: src.AsSlice()},
-		Timeout:   20 * time.Second,
+		Timeout:   limit,
 		Control: func(_, _ string, c syscall.RawConn) (err error) {
 			c.Control(func(fd uintptr) {
 				if src.Is6() {
