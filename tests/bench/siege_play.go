@@ -113,7 +113,7 @@ func (f *field) until(to time.Duration) {
 // set sets the clock of all programs in the root that ask for it at every turn.
 func (f *field) set(t time.Duration) {
 	f.now = t
-	offset := f.begin.Add(t).Sub(time.Now()).Seconds()
+	offset := time.Until(f.begin.Add(t)).Seconds()
 	path := f.Root.Path("etc/faketimerc")
 	err := os.WriteFile(path+".new", fmt.Appendf(nil, "+%.3f\n", offset), 0o644)
 	if err == nil {
