@@ -130,12 +130,15 @@ func (b Book) Of(e firewall.Entry) Block {
 // take makes the book what the entries and the counters say now.
 func (b Book) take(entries firewall.Entries, counts Counts, now time.Time) {
 	there := map[string]bool{}
-	// All rules are filled in at once, so one counter that has fallen is enough to
-	// know that all have begun anew.
-	anew := slices.ContainsFunc(entries, func(e firewall.Entry) bool {
+	// All rules of a family are filled in at once, so one counter that has fallen is
+	// enough to know that all have begun anew. One that was not read says nothing.
+	anew := map[bool]bool{}
+	for _, e := range entries {
 		block := b[filepath.Base(e.File)]
-		return block != nil && counts[e.Net] < block.Packets
-	})
+		if packets, read := counts[e.Net]; read && block != nil && packets < block.Packets {
+			anew[e.Net.Addr().Is4()] = true
+		}
+	}
 	for _, e := range entries {
 		if !automatic(e) {
 			continue
@@ -153,9 +156,12 @@ func (b Book) take(entries firewall.Entries, counts Counts, now time.Time) {
 			block.Offence, block.Time = modified, modified
 		}
 		block.file = modified
-		packets := counts[e.Net]
+		packets, read := counts[e.Net]
+		if !read {
+			continue
+		}
 		grown := packets
-		if !anew {
+		if !anew[e.Net.Addr().Is4()] {
 			grown -= block.Packets
 		}
 		block.Packets = packets

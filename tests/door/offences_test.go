@@ -108,6 +108,16 @@ func TestRecentOffences(t *testing.T) {
 		d.Root.Hosts("update host set guesser = guesser - 86400 where net = '5.5.5.5'")
 		d.expect(t, "5.5.5.5", 25, "220", "")
 
+		// A clock that was ahead for a while keeps nobody out for longer.
+		d.Root.Hosts("insert into host (net, guesser) values ('5.5.5.8', strftime('%s','now') + 864000)")
+		d.expect(t, "5.5.5.8", 587, "220", "")
+		// While nobody knows who is a user, none is refused on the users' ports.
+		d.Root.Hosts("update host set guesser = strftime('%s','now') where net = '5.5.5.8'; insert into state values ('lost', strftime('%s','now') - 86400)")
+		d.expect(t, "5.5.5.8", 587, "220", "")
+		d.expect(t, "5.5.5.8", 25, "550", history)
+		d.Root.Hosts("delete from state where name = 'lost'")
+		d.expect(t, "5.5.5.8", 587, "550", history)
+
 		// Learn refuses nobody, and off says nothing. Nor does a limit that is none.
 		for range 4 {
 			helo("5.5.5.7", 25)

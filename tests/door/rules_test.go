@@ -30,6 +30,9 @@ func TestRate(t *testing.T) {
 			}
 			d.expect(t, "2a02:1:2:3:ffff::1", 25, "451", "")
 			d.expect(t, "2a02:1:2:4::1", 25, "220", "")
+			// A clock that was ahead for a while puts nobody off for longer.
+			d.Root.Hosts("insert into host (net, rate, rate_at) values ('6.6.5.1', 10, strftime('%s','now') + 86400)")
+			d.expect(t, "6.6.5.1", 25, "220", "")
 			// Whose mail we have taken has three times the room, a proven sender and a
 			// user's host have ten times.
 			for i, h := range []struct {

@@ -235,7 +235,7 @@ func TestOwnConffilesAreNotForeign(t *testing.T) {
 	}
 
 	// A file of the administrator's under a name that only the newer version has.
-	const his, others = "00-main/24-connect-hosts", "00-main/26-events"
+	const his, others = "00-main/21-connect-new", "00-main/26-events"
 	h.dpkg("-i", h.previous())
 	h.Write(h.SnippetDir()+"/"+his, "# his own\n", 0o600)
 	h.dpkg("-i", other(h, "1", others, "# of another package\n"))
