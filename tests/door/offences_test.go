@@ -105,7 +105,7 @@ func TestRecentOffences(t *testing.T) {
 		d.expect(t, "5.5.5.5", 25, "550", history)
 		d.expect(t, "5.5.5.5", 587, "550", history)
 		d.expect(t, "5.5.5.6", 587, "220", "")
-		d.Root.Hosts("update host set guesser = guesser - 86400 where net = '5.5.5.5'")
+		d.Root.Hosts("update host set guesser = guesser - 86401 where net = '5.5.5.5'")
 		d.expect(t, "5.5.5.5", 25, "220", "")
 
 		// A clock that was ahead for a while keeps nobody out for longer.
