@@ -2,6 +2,7 @@ package setup
 
 import (
 	"context"
+	"crypto/md5"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -72,10 +73,16 @@ func (r *run) proveActs(ctx context.Context) error {
 		return err
 	}
 	for _, a := range acts {
-		if a.Failed() {
+		if !a.Failed() {
+			r.note("%s", a)
+			continue
+		}
+		foreign, edited := r.changed(ctx)
+		if len(foreign) > 0 || len(edited) == 0 {
 			return r.notOurs(ctx, fmt.Errorf("our rules do not act in the new configuration: %s", a))
 		}
-		r.note("%s", a)
+		// He wants it so, or has kept what an older version knew.
+		r.note("not all of our rules act: %s. You have edited %s; dpkg has put ours beside them, under names that end in .dpkg-dist", a, strings.Join(edited, ", "))
 	}
 	for _, s := range foreign.Refusing(draft, r.Platform, macros) {
 		r.note("%s. If our rules are to decide alone: %s", s, s.Retire())
@@ -85,22 +92,36 @@ func (r *run) proveActs(ctx context.Context) error {
 
 // notOurs adds to an error what stands under names of ours in the tree.
 func (r *run) notOurs(ctx context.Context, cause error) error {
-	list, _, err := r.exim.RunAs(ctx, exim.User{Name: "root"}, 10*time.Second, "/usr/bin/dpkg-query", "-W", "-f", "${Conffiles}", r.Package)
-	if err != nil {
-		return cause
-	}
-	var foreign []string
-	for _, path := range strings.Fields(list) { // paths and their MD5 sums
-		path = filepath.Join(r.Root, path)
-		if data, err := os.ReadFile(path); err == nil && strings.HasPrefix(path, r.SnippetDir+"/") && !r.isOurs(data) {
-			foreign = append(foreign, path)
-		}
-	}
+	foreign, _ := r.changed(ctx)
 	if len(foreign) == 0 {
 		return cause
 	}
 	return remedy.Add(fmt.Errorf("%w. These stand under our names and are not ours: %s", cause, strings.Join(foreign, ", ")),
 		"move them away, then run: apt-get install --reinstall -o Dpkg::Options::=--force-confmiss %s", r.Package)
+}
+
+// changed lists what stands under names of ours in the tree and is not ours, and
+// what is ours but edited.
+func (r *run) changed(ctx context.Context) (foreign, edited []string) {
+	list, _, err := r.exim.RunAs(ctx, exim.User{Name: "root"}, 10*time.Second, "/usr/bin/dpkg-query", "-W", "-f", "${Conffiles}", r.Package)
+	if err != nil {
+		return nil, nil
+	}
+	for line := range strings.Lines(list) { // paths and their MD5 sums
+		name, sum, ok := strings.Cut(strings.TrimSpace(line), " ")
+		path := filepath.Join(r.Root, name)
+		data, err := os.ReadFile(path)
+		if !ok || err != nil || !strings.HasPrefix(path, r.SnippetDir+"/") {
+			continue
+		}
+		switch {
+		case !r.isOurs(data):
+			foreign = append(foreign, path)
+		case fmt.Sprintf("%x", md5.Sum(data)) != strings.Fields(sum)[0]:
+			edited = append(edited, path)
+		}
+	}
+	return foreign, edited
 }
 
 // greetBefore imagines the same sessions with the configuration in force: what

@@ -36,7 +36,7 @@ func lifecycle(h *host) {
 			"usr/sbin/"+h.Platform+"-connect-patterns", "usr/sbin/"+h.Platform+"-connect-setup",
 			"usr/share/"+h.pkg+"/", "usr/share/doc/"+h.pkg+"/", "usr/share/lintian/overrides/"+h.pkg,
 			"usr/share/man/man8/", "usr/share/man/man5/"+h.pkg+".5.gz",
-			"usr/share/bash-completion/completions/",
+			"usr/share/bash-completion/completions/", "usr/lib/systemd", "usr/lib/systemd/",
 			"var/lib/"+h.pkg+"/")...)
 	}
 
