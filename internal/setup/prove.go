@@ -101,7 +101,7 @@ func (r *run) notOurs(ctx context.Context, cause error) error {
 }
 
 // changed lists what stands under names of ours in the tree and is not ours, and
-// what is ours but edited.
+// what is ours but edited, and was kept in an upgrade.
 func (r *run) changed(ctx context.Context) (foreign, edited []string) {
 	list, _, err := r.exim.RunAs(ctx, exim.User{Name: "root"}, 10*time.Second, "/usr/bin/dpkg-query", "-W", "-f", "${Conffiles}", r.Package)
 	if err != nil {
@@ -118,7 +118,9 @@ func (r *run) changed(ctx context.Context) (foreign, edited []string) {
 		case !r.isOurs(data):
 			foreign = append(foreign, path)
 		case fmt.Sprintf("%x", md5.Sum(data)) != strings.Fields(sum)[0]:
-			edited = append(edited, path)
+			if _, err := os.Lstat(path + ".dpkg-dist"); err == nil {
+				edited = append(edited, path)
+			}
 		}
 	}
 	return foreign, edited

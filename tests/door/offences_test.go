@@ -196,6 +196,7 @@ func TestImpatientClient(t *testing.T) {
 			const host = "5.6.7.8"
 			mark := len(d.Log())
 			for i := 1; i <= 3; i++ {
+				d.settled() // so that whom Exim serves then is this one
 				c, err := d.Net.Dial(host, 25)
 				if err != nil {
 					t.Fatal(err)
