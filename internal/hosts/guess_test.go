@@ -2,18 +2,53 @@ package hosts
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 )
+
+// guessStatement gives what 10-acl/18-acl-connect-guess writes, with Exim's
+// variables in it.
+func guessStatement(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../symbiosis.d/10-acl/18-acl-connect-guess")
+	must(t, err)
+	_, write, ok := strings.Cut(string(text), "accept hosts = ${acl{acl_connect_hosts}{")
+	write, _, ok2 := strings.Cut(write, "; \\\n            select 0 _")
+	if !ok || !ok2 {
+		t.Fatal("no statement found")
+	}
+	return strings.ReplaceAll(write, "\\\n", "\n")
+}
 
 // What a failed login leads to, without Exim.
 func TestFailedLogin(t *testing.T) {
 	const now = 1_800_000_000
 	stamp := 0
+	statement := guessStatement(t)
 	fail := func(d *DB, net string, name int, response string, known, after int) {
 		t.Helper()
 		stamp++
-		must(t, d.Exec(t.Context(), fmt.Sprintf("insert into failed_login (net, name, account, response, known, at, stamp, period, failures, enforce)"+
-			" select '%s', %d, %[2]d, %s, %d, %d, %d, 3600, 10, 1", net, name, response, known, now+after, 5_000_000_000+stamp)))
+		guess := response
+		if guess == "null" {
+			if guess = fmt.Sprint(5_000_000_000 + stamp); known == 1 {
+				guess = fmt.Sprint(-((now + after) / 3600))
+			}
+		}
+		must(t, d.Exec(t.Context(), strings.NewReplacer(
+			"$acl_c_connect_auth_doubt", "(select count(distinct name) from doubt where at > "+fmt.Sprint(now+after-3600)+") > 1",
+			"$acl_c_connect_auth_unknown", "(select count(distinct name) from guess where net='"+net+"' and not known)",
+			"$acl_c_connect_auth_account", fmt.Sprint(name),
+			"$acl_c_connect_auth_guess", guess,
+			"$acl_c_connect_auth_known", fmt.Sprint(known),
+			"$acl_c_connect_auth_name", fmt.Sprint(name),
+			"$acl_c_connect_auth_stamp", fmt.Sprint(5_000_000_000+stamp),
+			"$acl_c_connect_auth_at", fmt.Sprint(now+after),
+			"$acl_c_connect_auth_period", "3600",
+			"$acl_c_connect_key", net,
+			"CONNECT_AUTH_FAILURES", "10",
+			"${if eq{$acl_c_connect_auth_state}{enforce}{1}{0}}", "1",
+		).Replace(statement)))
 	}
 	ask := func(d *DB, query string) (s string) {
 		t.Helper()

@@ -174,7 +174,7 @@ func begin(ctx context.Context, path string, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	if err := ready(ctx, draft, layout1+layout2+markLost(at)); err != nil {
+	if err := ready(ctx, draft, strings.Join(layouts[:], "")+markLost(at)); err != nil {
 		return err
 	}
 	return exchange(path)

@@ -80,6 +80,25 @@ func TestUpgrade(t *testing.T) {
 	olderRow(t, path)
 }
 
+// Version 2 had a trigger, which Exim read at every connection.
+func TestUpgradeWithoutTrigger(t *testing.T) {
+	path := place(t)
+	with(t, path, func(d *DB) error {
+		return d.Exec(t.Context(), "create view failed_login as select 1; alter table guess drop column first; alter table account drop column first; pragma user_version = 2; insert into host (net, login) values ('192.0.2.1', 5)")
+	})
+	if o, err := Ensure(t.Context(), path); o != Sound || err != nil {
+		t.Fatalf("%v %v", o, err)
+	}
+	with(t, path, func(d *DB) error {
+		var rest string
+		must(t, d.db.QueryRow("select group_concat(type || ' ' || name) || (select login from host) || (select count(first) from guess) from sqlite_master where type in ('view', 'trigger') or name = 'host'").Scan(&rest))
+		if rest != "table host50" {
+			t.Error(rest)
+		}
+		return nil
+	})
+}
+
 func inode(t *testing.T, path string) uint64 {
 	t.Helper()
 	var st syscall.Stat_t

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"regexp"
+	"strings"
 )
 
 // A variant is our tree with something taken out, to find out what it costs.
@@ -10,6 +12,7 @@ type variant struct {
 	name  string
 	local []string          // lines of 00-main/22-connect-check-local
 	edit  map[string]string // connect rules by name, and what is left of them
+	inDB  bool              // what is done with a failed login is a trigger in hosts.db
 }
 
 const nothing = "# taken out\n"
@@ -20,10 +23,29 @@ var variants = []variant{
 	{name: "ours, history only, without 20-accept-known", local: historyOnly, edit: map[string]string{"20-accept-known": nothing}},
 	{name: "ours, history only, without the rules that are off", local: historyOnly, edit: map[string]string{
 		"21-check-sender-host-name": nothing, "50-ratelimit": nothing, "60-check-dnsbls": nothing, "80-delay-greeting": nothing}},
+	{name: "ours, history only, failed logins as a trigger in hosts.db", local: historyOnly, inDB: true},
 	{name: "the bare lookup: one line, no rule of ours", edit: map[string]string{
 		"15-connect-variables": nothing, "20-accept-known": nothing, "20-look-up-host": nothing, "21-check-sender-host-name": nothing,
 		"50-ratelimit": nothing, "60-check-dnsbls": nothing, "80-delay-greeting": nothing,
 		"30-check-symbiosis-db": "  warn set acl_c_connect_count = ${lookup sqlite {CONNECT_HOSTS_DATABASE select history from host where net='$sender_host_address';}}\n"}},
+}
+
+var eximVariable = regexp.MustCompile(`\$acl_c_connect_(?:auth_)?([a-z]+)`)
+
+// trigger makes a trigger of what 18-acl-connect-guess writes.
+func trigger(b *bench, s *server) string {
+	text, err := os.ReadFile(s.Root.Snippet("10-acl/18-acl-connect-guess"))
+	b.must(err)
+	_, write, _ := strings.Cut(string(text), "accept hosts = ${acl{acl_connect_hosts}{")
+	write, _, found := strings.Cut(write, "; \\\n            select 0 _")
+	if !found {
+		b.Fatalf("no statement in 18-acl-connect-guess")
+	}
+	write = strings.NewReplacer("\\\n", "\n", "'$acl_c_connect_key'", "new.key", "CONNECT_AUTH_FAILURES", "10", "${if eq{$acl_c_connect_auth_state}{enforce}{1}{0}}", "1",
+		"$acl_c_connect_auth_doubt", "(select count(distinct name) from doubt where at > new.at-3600) > 1",
+		"$acl_c_connect_auth_unknown", "(select count(distinct name) from guess where net=new.key and not known)").Replace(write)
+	return "create view failed_login as select '' key, 0 name, 0 account, 0 guess, 0 known, 0 at, 0 stamp, 0 period;\n" +
+		"create trigger failed_login instead of insert on failed_login begin " + eximVariable.ReplaceAllString(write, "new.$1") + "; end;"
 }
 
 // ablation takes parts out of the tree, one after the other.
@@ -39,7 +61,11 @@ func ablation(b *bench) string {
 			}
 			b.must(os.WriteFile(name, []byte(left), 0o644))
 		}
-		servers = append(servers, s.start(b))
+		s.start(b)
+		if v.inDB {
+			s.Root.Hosts(trigger(b, s))
+		}
+		servers = append(servers, s)
 	}
 	for _, s := range servers {
 		s.useSize(b, rows)

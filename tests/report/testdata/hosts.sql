@@ -38,13 +38,13 @@ CREATE TABLE guess (
 	response integer not null, -- more than 32 bits: one try of several steps; negative: all tries of a known name in one period
 	at       integer not null, -- last try
 	tries    integer not null,
-	known    integer not null default 0, -- the name has logged in from there before
+	known    integer not null default 0, first integer not null default 0, -- the name has logged in from there before
 	primary key (net, name, response)
 ) without rowid;
-INSERT INTO guess VALUES('86.1.2.3',3538071308,459150207,1795197600,1,1);
-INSERT INTO guess VALUES('86.1.2.3',3538071308,2190861162,1795197600,1,1);
-INSERT INTO guess VALUES('86.1.2.3',3538071308,3540080999,1795197600,1,1);
-INSERT INTO guess VALUES('86.1.2.3',3538071308,4215418225,1795197600,1,1);
+INSERT INTO guess VALUES('86.1.2.3',3538071308,459150207,1795197600,1,1,0);
+INSERT INTO guess VALUES('86.1.2.3',3538071308,2190861162,1795197600,1,1,0);
+INSERT INTO guess VALUES('86.1.2.3',3538071308,3540080999,1795197600,1,1,0);
+INSERT INTO guess VALUES('86.1.2.3',3538071308,4215418225,1795197600,1,1,0);
 CREATE TABLE known ( -- who has logged in from where, and when last
 	net  text    not null,
 	name integer not null,
@@ -63,44 +63,12 @@ CREATE TABLE account ( -- which hosts have failed at an account within the hour
 	account integer not null,
 	net     text    not null,
 	at      integer not null,
-	tries   integer not null,
+	tries   integer not null, first integer not null default 0,
 	primary key (account, net)
 ) without rowid;
-INSERT INTO account VALUES(4051253236,'86.1.2.3',1795197600,4);
+INSERT INTO account VALUES(4051253236,'86.1.2.3',1795197600,4,0);
 CREATE INDEX guess_at on guess (at);
 CREATE INDEX doubt_at on doubt (at, name);
 CREATE INDEX account_at on account (at);
-CREATE VIEW failed_login as select '' net, 0 name, 0 account, 0 response, 0 known, 0 at, 0 stamp, 0 period, 0 failures, 0 enforce;
-CREATE TRIGGER failed_login instead of insert on failed_login begin
-	delete from guess where at <= new.at - new.period;
-	delete from account where at <= new.at - 3600;
-
-	-- That somebody forgets his password is no doubt of the server: he failed before the last login, too.
-	insert into doubt select new.net, new.name, new.at where new.known
-		and (exists (select 1 from doubt where net = new.net and name = new.name)
-			or not exists (select 1 from guess where net = new.net and name = new.name))
-		on conflict (net, name) do update set at = excluded.at;
-	insert into state select 'doubt', new.stamp where (select count(distinct name) from doubt where at > new.at - 3600) > 1
-		on conflict (name) do update set value = excluded.value where abs(excluded.value - value) >= 60000000;
-
-	insert into guess (net, name, response, at, tries, known)
-		select new.net, new.name, coalesce(new.response, case when new.known then -(new.at / new.period) else new.stamp end), new.at, 1, new.known
-		where (select count(distinct name) from doubt where at > new.at - 3600) < 2
-		on conflict (net, name, response) do update set at = excluded.at, tries = tries + 1, known = excluded.known;
-	insert into account select new.account, new.net, new.at, 1 where (select count(distinct name) from doubt where at > new.at - 3600) < 2
-		on conflict (account, net) do update set at = excluded.at, tries = tries + 1;
-
-	insert into host (net) values (new.net) on conflict do nothing;
-	update host set failures_since = new.at, failures =
-		(select coalesce(sum(case when response < 0 then 1 + (tries - 1) / 30 else 1 end), 0) from guess where net = new.net)
-		where net = new.net;
-	insert into state select 'guesser', new.stamp from host where net = new.net and guesser not between new.at - 86400 and new.at
-		and (failures >= new.failures or (select count(distinct name) from guess where net = new.net and not known) >= 5)
-		on conflict (name) do update set value = excluded.value;
-	update host set guesser = new.at where new.enforce and net = new.net and (select value from state where name = 'guesser') = new.stamp;
-	-- A robot with one stolen password is no user.
-	update host set login = 0 where new.enforce and net = new.net and (select count(distinct name) from guess where net = new.net and not known) >= 5;
-end
-;
 COMMIT;
-pragma user_version = 2;
+pragma user_version = 3;
