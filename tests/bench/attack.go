@@ -182,6 +182,13 @@ The bots run on the same machine and take processor time from Exim.
 	u := sums[ours]
 	fmt.Fprintf(&out, "\nA message that is not accepted, or not answered within %d seconds, is sent again, as mail servers do.\n", patience)
 	fmt.Fprintf(&out, "\nTarget: with ours no message is lost: %d of %d (%s).\n", u.sent-u.found, u.sent, met(u.found == u.sent))
+	var greeting spread
+	for i := range u.rounds {
+		greeting = append(greeting, float64(u.rounds[i])/float64(sums[stock].rounds[i]))
+	}
+	served := float64(u.bots) / u.wall.Seconds() / (float64(sums[stock].bots) / sums[stock].wall.Seconds())
+	fmt.Fprintf(&out, "Targets: the sender's greeting at most 1.2 times stock's: %s (%s); bots answered per second at least 0.9 of stock's: %.2f (%s).\n",
+		greeting, met(greeting.median() <= 1.2), served, met(served >= 0.9))
 	fmt.Fprintf(&out, "Lines in the log of ours that say of a check that it did not ask, or not all lists: %d.\n", u.skipped)
 	for _, s := range servers {
 		if sums[s].why != "" {
