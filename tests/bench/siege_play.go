@@ -49,9 +49,9 @@ func (f *field) patiently(do func()) {
 	}
 }
 
-// play plays the day.
-func (f *field) play(c *cast) {
-	f.deeds = slices.Clone(c.deeds)
+// play plays a day.
+func (f *field) play(deeds []deed) {
+	f.deeds = slices.Clone(deeds)
 	var all sync.WaitGroup
 	for {
 		due := f.next()
@@ -124,10 +124,10 @@ func (f *field) set(t time.Duration) {
 	}
 }
 
-// harm notes what happened to an innocent, the first time.
-func (a *actor) harmed(at time.Duration, what string) {
+// harmed notes what happened to an innocent, the first time.
+func (f *field) harmed(a *actor, at time.Duration, what string) {
 	if !a.bot && a.harm == "" {
-		a.harm = fmt.Sprintf("%s (%02d:%02d)", strings.TrimSpace(what), int(at.Hours()), int(at.Minutes())%60)
+		a.harm = fmt.Sprintf("%s%s (%02d:%02d)", f.when, strings.TrimSpace(what), int(at.Hours()), int(at.Minutes())%60)
 	}
 }
 
@@ -250,7 +250,7 @@ func (f *field) logIn(a *actor, from string, port int, tries ...login) {
 		tries = tries[len(now):]
 		why := f.tryThese(a, from, port, now)
 		if !a.bot && now[0].password == right && why != "" {
-			a.harmed(f.now, fmt.Sprintf("right password refused on %d: %s", port, why))
+			f.harmed(a, f.now, fmt.Sprintf("right password refused on %d: %s", port, why))
 		}
 	}
 }
@@ -310,7 +310,7 @@ func (f *field) mail(a *actor, due, now time.Duration, sender string, tried int)
 		return
 	}
 	if why[0] == '5' {
-		a.harmed(due, "mail refused: "+why)
+		f.harmed(a, due, "mail refused: "+why)
 		return
 	}
 	if tried == len(later) {
@@ -318,7 +318,7 @@ func (f *field) mail(a *actor, due, now time.Duration, sender string, tried int)
 	}
 	again := now + later[tried]
 	if again-due > 15*time.Minute {
-		a.harmed(due, "mail late: "+why)
+		f.harmed(a, due, "mail late: "+why)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
