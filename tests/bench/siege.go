@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -194,13 +195,15 @@ func (f *field) judge(c *cast) *day {
 	return d
 }
 
-// oneDay plays the same day on all servers at once.
-func (b *bench) oneDay(seed uint64) (played map[string]*day, failed string) {
+// oneDay plays the same day on all servers, each when a place is free.
+func (b *bench) oneDay(seed uint64, places chan bool) (played map[string]*day, failed string) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	days := map[string]*day{}
 	for _, name := range fieldNames {
 		all.Go(func() {
+			places <- true
+			defer func() { <-places }()
 			defer func() {
 				if r := recover(); r != nil {
 					why, ok := r.(failure)
@@ -212,11 +215,15 @@ func (b *bench) oneDay(seed uint64) (played map[string]*day, failed string) {
 					mu.Unlock()
 				}
 			}()
+			// Its programs end with it: some would go on asking for the time.
+			mine := &bench{shim: &shim{}, suite: b.suite}
+			b.Cleanup(func() { mine.cleanTo(0) })
+			defer mine.cleanTo(0)
 			c := newCast(seed, b.scale)
-			f := b.newField(name, c)
+			f := mine.newField(name, c)
 			begin := time.Now()
 			if name == weekField {
-				f.learn(b, c)
+				f.learn(c)
 				b.Logf("siege, seed %d, %s: the week, %.0f s; %d users' hosts, %d senders", seed, name, time.Since(begin).Seconds(), f.users, f.senders)
 			}
 			f.play(c.deeds)
@@ -257,11 +264,13 @@ func siege(b *bench) string {
 	kinds := map[string]map[string]int{}
 	var evidence [7]int
 	var least, users, senders []int // of each day
-	// All days at once: much of each is waiting.
+	// Much of each is waiting, so some servers play at once; with all of them a busy
+	// machine would keep their clients waiting.
+	places := make(chan bool, 3*runtime.NumCPU())
 	all, failed := make([]map[string]*day, b.days), make([]string, b.days)
 	var played sync.WaitGroup
 	for i := range b.days {
-		played.Go(func() { all[i], failed[i] = b.oneDay(uint64(i + 1)) })
+		played.Go(func() { all[i], failed[i] = b.oneDay(uint64(i+1), places) })
 	}
 	played.Wait()
 	if why := strings.Join(failed, ""); why != "" {
@@ -315,8 +324,8 @@ func siege(b *bench) string {
 		b.days, bots, innocents, lab.SuiteNamed(b, b.suite).Exim, t)
 	fmt.Fprintf(&out, "Targets: innocents harmed with ours 0: %s; guesses at most\na tenth of fail2ban's: %s.\n",
 		strings.Join(innocent, ", "), strings.Join(guessed, ", "))
-	fmt.Fprintf(&out, "\nOf these guesses our rules' numbers let %s pass on the days, whatever a rule does: the first four\nof each bot that no list keeps from its port.\n", numbers(least))
-	fmt.Fprintf(&out, "\nThat it ran: fail2ban banned %d times; ours refused, on its first day and after a week, %d and %d\nconnections for their history, %d and %d for recent offences, %d and %d for the lists; after the week it\nknew %s users' hosts and %s senders; no line of its log says of a check that it did not ask.\n",
+	fmt.Fprintf(&out, "\nOur rules' own numbers let at least %s of these guesses pass: the first four of each bot that no\nlist keeps from its port.\n", numbers(least))
+	fmt.Fprintf(&out, "\nThat it ran: fail2ban banned %d times; ours refused, on its first day and after a week, %d and %d\nconnections for their history, %d and %d for recent offences, %d and %d for the lists; after the week it\nknew %s users' hosts and %s senders, some of them both; no line of its log says of a check that it did not ask.\n",
 		evidence[0], evidence[1], evidence[4], evidence[2], evidence[5], evidence[3], evidence[6], numbers(users), numbers(senders))
 	k := newTable(append([]string{"guesses of all days, by the kind of bot"}, fieldNames...)...)
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {

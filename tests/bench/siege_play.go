@@ -146,7 +146,7 @@ func (f *field) open(from string, port int, early string) (c *talk, why string) 
 	}
 	var conn net.Conn
 	var err error
-	f.patiently(func() { conn, err = f.Net.DialWithin(3*time.Second, from, port) })
+	f.patiently(func() { conn, err = f.Net.DialWithin(1500*time.Millisecond, from, port) })
 	if err != nil {
 		return nil, "no connection: the firewall"
 	}
@@ -204,9 +204,14 @@ func (c *talk) cmd(line string) string {
 	return c.read()
 }
 
-// quit reads the answer to QUIT: all that a rule writes is written then.
+// quit reads the answer to QUIT: all that a rule writes is written then. Without TLS
+// Exim keeps the answer back until the client closes, for 200 ms at most.
 func (c *talk) quit() {
-	c.cmd("QUIT")
+	fmt.Fprint(c, "QUIT\r\n")
+	if c.Conn == net.Conn(c.tcp) {
+		c.tcp.CloseWrite()
+	}
+	c.read()
 	c.tcp.Close()
 }
 

@@ -37,7 +37,7 @@ func (c *cast) week() {
 }
 
 // learn plays the week, and then lets the rules refuse.
-func (f *field) learn(b *bench, c *cast) {
+func (f *field) learn(c *cast) {
 	first := f.begin
 	f.when = "in the week before: "
 	for i, n := range weekDays {
@@ -47,13 +47,13 @@ func (f *field) learn(b *bench, c *cast) {
 	f.when = ""
 	f.begin = first.AddDate(0, 0, 7)
 	f.set(-time.Minute)
-	f.users, f.senders = f.standing(b, "user"), f.standing(b, "sender")
+	f.users, f.senders = f.standing("user"), f.standing("sender")
 	f.Root.Local(firstVisit)
 	f.Rebuild()
 }
 
 // standing counts the hosts that have earned it.
-func (f *field) standing(b *bench, word string) int {
+func (f *field) standing(word string) int {
 	out := f.Root.Run("symbiosis-connect-db", "--now", f.begin.Add(f.now).Format(time.RFC3339), "list", "--standing", word, "--format", "csv")
 	return strings.Count(out, "\n") - 1
 }
