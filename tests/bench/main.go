@@ -4,7 +4,7 @@
 //	go run ./tests/bench [flags] [NAME...]
 //
 // A NAME is one of the parts: connection, ablation, helper, dnsbl, attack,
-// database, zone, fleet, patterns, siege. Without one all are run, which takes half an hour. A part
+// database, zone, fleet, patterns, siege. Without one all are run, which takes an hour. A part
 // that is run alone replaces its own section of the document only.
 //
 // Every figure is of several rounds in which the alternatives take turns, so
