@@ -29,7 +29,6 @@ var own = []word{
 	{"refused login from ", PutOff, Auth},
 	{"would deny: login from ", Would, Auth},
 	{"refused offender ", Refused, Offences},
-	{"too many logins on one connection from ", PutOff, Auth},
 	{"failed login from ", Failed, Auth},
 	{"failed login again from ", Failed, Auth},
 	{"failed login of a known user from ", Failed, Auth},

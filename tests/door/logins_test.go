@@ -40,7 +40,8 @@ func (d *door) tellsAtOnce() bool {
 
 // A failed login is one failed login, whatever the client does next, and what
 // has not failed is none: one line that the firewall counts, and one towards
-// the rule's own limit.
+// the rule's own limit. Where an older Exim cannot tell (see TestSameNameAgain), there
+// may be more towards the limit.
 func TestOneFailureCountsOnce(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
 		fails := func(t *testing.T, got string) {
@@ -79,25 +80,26 @@ func TestOneFailureCountsOnce(t *testing.T) {
 				name  string
 				steps []func(*testing.T, *lab.Client)
 				want  int
+				more  int
 			}{
-				{"quit", []func(*testing.T, *lab.Client){plain, quit}, 1},
-				{"end", []func(*testing.T, *lab.Client){plain, end}, 1},
-				{"reset", []func(*testing.T, *lab.Client){plain, reset}, 1},
-				{"LOGIN, end", []func(*testing.T, *lab.Client){login, end}, 1},
-				{"given up", []func(*testing.T, *lab.Client){plain, star, quit}, 1},
-				{"LOGIN, given up", []func(*testing.T, *lab.Client){login, star, end}, 1},
-				{"given up twice", []func(*testing.T, *lab.Client){login, star, star, reset}, 1},
-				{"given up before", []func(*testing.T, *lab.Client){star, plain, end}, 1},
-				{"no base64", []func(*testing.T, *lab.Client){plain, say("AUTH PLAIN QQ"), quit}, 1},
-				{"no base64 in the answer", []func(*testing.T, *lab.Client){login, junk, quit}, 1},
-				{"no AUTH command", []func(*testing.T, *lab.Client){plain, say(`AUTH PLAIN "x"`), quit}, 1},
-				{"unknown mechanism", []func(*testing.T, *lab.Client){plain, say("AUTH X-NONE"), end}, 1},
-				{"reset in the middle", []func(*testing.T, *lab.Client){login, begin, reset}, 1},
-				{"end in the middle", []func(*testing.T, *lab.Client){plain, begin, end}, 1},
-				{"only given up", []func(*testing.T, *lab.Client){star, star, quit}, 0},
-				{"only malformed", []func(*testing.T, *lab.Client){say("AUTH PLAIN QQ"), junk, end}, 0},
-				{"twice", []func(*testing.T, *lab.Client){plain, plain, quit}, 2},
-				{"twice, given up in between", []func(*testing.T, *lab.Client){plain, star, plain, quit}, 2},
+				{"quit", []func(*testing.T, *lab.Client){plain, quit}, 1, 0},
+				{"end", []func(*testing.T, *lab.Client){plain, end}, 1, 0},
+				{"reset", []func(*testing.T, *lab.Client){plain, reset}, 1, 0},
+				{"LOGIN, end", []func(*testing.T, *lab.Client){login, end}, 1, 0},
+				{"given up", []func(*testing.T, *lab.Client){plain, star, quit}, 1, 1},
+				{"LOGIN, given up", []func(*testing.T, *lab.Client){login, star, end}, 1, 1},
+				{"given up twice", []func(*testing.T, *lab.Client){login, star, star, reset}, 1, 2},
+				{"given up before", []func(*testing.T, *lab.Client){star, plain, end}, 1, 0},
+				{"no base64", []func(*testing.T, *lab.Client){plain, say("AUTH PLAIN QQ"), quit}, 1, 1},
+				{"no base64 in the answer", []func(*testing.T, *lab.Client){login, junk, quit}, 1, 1},
+				{"no AUTH command", []func(*testing.T, *lab.Client){plain, say(`AUTH PLAIN "x"`), quit}, 1, 0},
+				{"unknown mechanism", []func(*testing.T, *lab.Client){plain, say("AUTH X-NONE"), end}, 1, 1},
+				{"reset in the middle", []func(*testing.T, *lab.Client){login, begin, reset}, 1, 0},
+				{"end in the middle", []func(*testing.T, *lab.Client){plain, begin, end}, 1, 0},
+				{"only given up", []func(*testing.T, *lab.Client){star, star, quit}, 0, 0},
+				{"only malformed", []func(*testing.T, *lab.Client){say("AUTH PLAIN QQ"), junk, end}, 0, 0},
+				{"twice", []func(*testing.T, *lab.Client){plain, plain, quit}, 2, 0},
+				{"twice, given up in between", []func(*testing.T, *lab.Client){plain, star, plain, quit}, 2, 1},
 			} {
 				t.Run(s.name, func(t *testing.T) {
 					from := fmt.Sprint("5.5.6.", i+1)
@@ -117,8 +119,12 @@ func TestOneFailureCountsOnce(t *testing.T) {
 							left++
 						}
 					})
-					if left != 3-s.want {
-						t.Errorf("%d more guesses up to a limit of 3; want %d", left, 3-s.want)
+					want := 3 - s.want
+					if !d.tellsAtOnce() {
+						want -= s.more
+					}
+					if left != want {
+						t.Errorf("%d more guesses up to a limit of 3; want %d", left, want)
 					}
 				})
 			}
@@ -157,9 +163,9 @@ func TestFailuresOfIdleClients(t *testing.T) {
 	})
 }
 
-// AUTH LOGIN with the same name again and again: Exim up to 4.96 cannot tell
-// such a failure from a login that was given up, so there it does not count, but
-// the connection is good for a few guesses only, and the host may come again.
+// AUTH LOGIN with the same name again and again is ten guesses on every Exim. One up
+// to 4.96 cannot tell such a failure from a login that was given up, so there the
+// firewall counts one line.
 func TestSameNameAgain(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {
 		mark := len(d.Log())
@@ -170,21 +176,16 @@ func TestSameNameAgain(t *testing.T) {
 		}
 		c.Quit()
 		d.settled()
-		want, counted, line := 4, 1, "connect-acl: too many logins on one connection from [5.5.8.1]"
+		if guesses != 10 {
+			t.Errorf("%d guesses; want 10", guesses)
+		}
+		counted := 1
 		if d.tellsAtOnce() {
-			want, counted, line = 10, 10, "connect-acl: too many failed logins from [5.5.8.1]"
+			counted = 10
 		}
-		if guesses != want {
-			t.Errorf("%d guesses; want %d", guesses, want)
-		}
-		log := d.LogSince(t, mark, line)
+		log := d.LogSince(t, mark, "connect-acl: too many failed logins from [5.5.8.1]")
 		if n := len(countable.FindAllString(log, -1)); n != counted {
 			t.Errorf("%d lines to count for %d guesses; want %d", n, guesses, counted)
-		}
-		if !d.tellsAtOnce() {
-			if got := d.login("5.5.8.1"); lab.Code(got) != "235" {
-				t.Errorf("on another connection: %q", got)
-			}
 		}
 	})
 }
