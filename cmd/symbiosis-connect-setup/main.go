@@ -58,7 +58,7 @@ func app() *cli.App {
 		Usage: "build the rules in, test and prove the configuration, and put it in force",
 		Description: "Takes over a log_selector and an event_action from elsewhere, merges the firewall patterns, " +
 			"switches the rules on, builds and tests the configuration, and tries whether it greets innocent hosts. " +
-			"Only then it puts the configuration in force and restarts Exim. It makes hosts.db, in which Exim remembers hosts. " +
+			"Only then it puts the configuration in force and restarts Exim. A restart that waits for DNS goes on by itself. It makes hosts.db, in which Exim remembers hosts. " +
 			"When anything fails, every file is put back as it was. A second run changes nothing.",
 		Flags: []cli.Flag{root, noRestart, quiet, &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "print what would change in files, and change nothing"}},
 		Action: func(c *cli.Context) error {

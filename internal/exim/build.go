@@ -10,9 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
-	"strings"
 	"syscall"
-	"time"
 
 	"symbiosis-connect-acl/internal/remedy"
 )
@@ -97,7 +95,7 @@ func (x Installation) Join(over map[string][]byte) ([]byte, error) {
 // installed.
 var ErrNoMake = remedy.Add(errors.New("make is not installed"), "run: apt-get install make")
 
-func (x Installation) make(ctx context.Context, limit time.Duration, args ...string) error {
+func (x Installation) make(ctx context.Context, target string) error {
 	program, err := x.program(ErrNoMake, "/usr/bin/make", "/bin/make")
 	if err != nil {
 		return err
@@ -107,7 +105,6 @@ func (x Installation) make(ctx context.Context, limit time.Duration, args ...str
 	}
 	// What make writes shall be no more open than what is there, and no more
 	// closed because of whoever called us.
-	// The restart inherits the mask, so it is one of the usual three.
 	mask, st := 0o022, syscall.Stat_t{}
 	inForce := syscall.Stat(x.Config(), &st) == nil
 	switch {
@@ -120,11 +117,7 @@ func (x Installation) make(ctx context.Context, limit time.Duration, args ...str
 	// one as exim4.conf~. After remove that would be one with our rules in it,
 	// in the place of the administrator's own.
 	shell := fmt.Sprintf(`umask %04o; VERSION_CONTROL=none exec "$@"`, mask)
-	run := x.query
-	if len(args) == 0 {
-		run = x.run // the default target starts a daemon
-	}
-	out, err := run(ctx, limit, "/bin/sh", append([]string{"-c", shell, "sh", program}, args...)...)
+	out, err := x.query(ctx, buildDeadline, "/bin/sh", "-c", shell, "sh", program, target)
 	if now := (syscall.Stat_t{}); inForce && syscall.Stat(x.Config(), &now) == nil && now.Ino != st.Ino {
 		if now.Uid != st.Uid || now.Gid != st.Gid {
 			err = errors.Join(err, os.Chown(x.Config(), int(st.Uid), int(st.Gid)))
@@ -136,7 +129,7 @@ func (x Installation) make(ctx context.Context, limit time.Duration, args ...str
 	if ce := x.configError(out); ce != nil {
 		return ce
 	}
-	return fmt.Errorf("make %s in %s: %w: %s", strings.Join(args, " "), x.EximDir, err, oneLine(tail(out, 400)))
+	return fmt.Errorf("make %s in %s: %w: %s", target, x.EximDir, err, oneLine(tail(out, 400)))
 }
 
 // BuildDraft runs "make test": it builds Draft from the snippets and lets Exim
@@ -147,7 +140,7 @@ func (x Installation) make(ctx context.Context, limit time.Duration, args ...str
 // written, as on a full disk, and what is left may pass Exim's test. So Draft
 // is compared with the snippets.
 func (x Installation) BuildDraft(ctx context.Context) error {
-	err := x.make(ctx, buildDeadline, "test")
+	err := x.make(ctx, "test")
 	if errors.Is(err, ErrNoMake) || errors.Is(err, ErrNoExim) {
 		return err
 	}
@@ -224,5 +217,5 @@ func (x Installation) otherTree(draft []byte) string {
 // Install builds and tests the configuration once more and moves it over
 // Config, without a restart.
 func (x Installation) Install(ctx context.Context) error {
-	return x.make(ctx, buildDeadline, "exim4.conf")
+	return x.make(ctx, "exim4.conf")
 }

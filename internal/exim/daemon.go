@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,46 +12,114 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"symbiosis-connect-acl/internal/remedy"
 )
 
 // ErrNotUp says that the daemon was started and does not serve.
 var ErrNotUp = errors.New("Exim was started and listens on no port: /var/log/exim4/mainlog and paniclog say why")
 
-// Restart runs the Makefile's default target: as Install, then the restart as
-// the platform does it. The daemon reads its configuration only when it
-// starts.
-func (x Installation) Restart(ctx context.Context) error {
-	if err := x.make(ctx, restartDeadline); err != nil {
+// ErrUnderWay says that a restart takes longer than we wait for it. It goes on
+// by itself.
+var ErrUnderWay = errors.New("the restart is not finished and goes on by itself")
+
+// Restart restarts the daemon as the platform does, and waits until it listens:
+// the daemon reads its configuration only when it starts. A restart that takes
+// longer than patience gives ErrUnderWay. It is never ended half-way: Exim would
+// be left stopped.
+func (x Installation) Restart(ctx context.Context, patience time.Duration) error {
+	program, err := x.program(errors.New("invoke-rc.d is not installed"), "/usr/sbin/invoke-rc.d")
+	if err != nil {
 		return err
 	}
-	return x.up(ctx)
+	// A file and not a pipe: whoever writes to a pipe that we have left is ended.
+	out, err := os.CreateTemp("", x.Package+"-restart-")
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	os.Remove(out.Name())
+	cmd := x.command(context.WithoutCancel(ctx), program, "exim4", "restart")
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended, late := make(chan error, 1), time.After(patience)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			text, _ := io.ReadAll(io.NewSectionReader(out, 0, 4000))
+			return fmt.Errorf("invoke-rc.d exim4 restart: %w: %s", err, oneLine(text))
+		}
+		return x.up(ctx, late)
+	case <-late:
+		return x.underWay()
+	}
 }
 
 // up waits until the daemon that was just started listens. When it cannot, as
 // at an address in local_interfaces that this machine does not have, neither
-// the init script nor systemd tells: the start has succeeded by then.
-func (x Installation) up(ctx context.Context) error {
+// the init script nor systemd tells: the start has succeeded by then. One that
+// waits for DNS is not waited for when it is late.
+func (x Installation) up(ctx context.Context, late <-chan time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, upDeadline)
 	defer cancel()
+	isLate := false
 	for {
-		if pid, running := x.Running(); running && listens(pid) {
+		pid, running := x.Running()
+		switch {
+		case running && listens(pid):
 			return nil
+		case running && isLate && asksDNS(pid):
+			return x.underWay()
 		}
 		select {
 		case <-ctx.Done():
 			return ErrNotUp
+		case <-late:
+			isLate = true
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
+// underWay gives ErrUnderWay with the cause, where it can be seen.
+func (x Installation) underWay() error {
+	all, _ := os.ReadDir("/proc")
+	for _, e := range all {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || !isExim(pid) || !x.isInside(pid) || !asksDNS(pid) {
+			continue
+		}
+		host, _ := os.Hostname()
+		return remedy.Add(fmt.Errorf("%w: Exim waits for DNS, which it asks for the name of this machine", ErrUnderWay), "write %s into /etc/hosts", host)
+	}
+	return ErrUnderWay
+}
+
 // listens reports whether the process has a socket that listens. Where that
 // cannot be seen, as in some containers, it does.
 func listens(pid int) bool {
+	// The fourth field is the state, 0A for one that listens.
+	found, seen := socket(pid, []string{"tcp", "tcp6"}, func(f []string) bool { return f[3] == "0A" })
+	return found || !seen
+}
+
+// asksDNS reports whether the process has a socket for an answer of a resolver.
+func asksDNS(pid int) bool {
+	// The third field is the other side, with its port.
+	found, _ := socket(pid, []string{"udp", "udp6", "tcp", "tcp6"}, func(f []string) bool { return strings.HasSuffix(f[2], ":0035") })
+	return found
+}
+
+// socket looks for a socket of the process in tables of /proc/net. seen is false
+// where its sockets cannot be seen.
+func socket(pid int, tables []string, is func(fields []string) bool) (found, seen bool) {
 	dir := fmt.Sprintf("/proc/%d/", pid)
 	fds, err := os.ReadDir(dir + "fd")
 	if _, e := os.Stat("/proc/self"); e != nil || errors.Is(err, fs.ErrPermission) {
-		return true
+		return false, false
 	}
 	own := map[string]bool{}
 	for _, fd := range fds {
@@ -58,17 +127,16 @@ func listens(pid int) bool {
 			own[to] = true
 		}
 	}
-	for _, table := range []string{"tcp", "tcp6"} {
+	for _, table := range tables {
 		data, _ := os.ReadFile(dir + "net/" + table)
 		for _, line := range strings.Split(string(data), "\n") {
-			// Of the fields the fourth is the state, 0A for one that listens, and
-			// the tenth the socket's number.
-			if f := strings.Fields(line); len(f) > 9 && f[3] == "0A" && own["socket:["+f[9]+"]"] {
-				return true
+			// The tenth field is the socket's number.
+			if f := strings.Fields(line); len(f) > 9 && own["socket:["+f[9]+"]"] && is(f) {
+				return true, true
 			}
 		}
 	}
-	return false
+	return false, true
 }
 
 // Running reports whether the Exim daemon of this root runs: by its process
@@ -108,15 +176,17 @@ func (x Installation) isDaemon(pid int) bool {
 	for _, arg := range strings.Split(string(cmdline), "\x00") {
 		listens = listens || arg == "-bd" || arg == "-bdf"
 	}
+	return listens && x.isInside(pid) && !isExim(parent(pid))
+}
+
+// isInside reports whether the process has this root.
+func (x Installation) isInside(pid int) bool {
 	root, err := os.Stat(fmt.Sprintf("/proc/%d/root/", pid))
-	if err != nil || !listens {
+	if err != nil {
 		return false
 	}
 	ours, err := os.Stat(x.Root)
-	if err != nil || !os.SameFile(root, ours) {
-		return false
-	}
-	return !isExim(parent(pid))
+	return err == nil && os.SameFile(root, ours)
 }
 
 func isExim(pid int) bool {
@@ -132,19 +202,6 @@ func parent(pid int) int {
 		return n
 	}
 	return 0
-}
-
-// RestartOnly restarts the daemon as the platform does, without building
-// anything.
-func (x Installation) RestartOnly(ctx context.Context) error {
-	program, err := x.program(errors.New("invoke-rc.d is not installed"), "/usr/sbin/invoke-rc.d")
-	if err != nil {
-		return err
-	}
-	if out, err := x.run(ctx, restartDeadline, program, "exim4", "restart"); err != nil {
-		return fmt.Errorf("invoke-rc.d exim4 restart: %w: %s", err, oneLine(out))
-	}
-	return x.up(ctx)
 }
 
 // Started tells since when the daemon runs, to the second.

@@ -217,7 +217,7 @@ func (r *run) built() (draft, now []byte, err error) {
 }
 
 // putInForce lets the Makefile move the tested draft over the configuration in
-// force and, if Exim runs, restart it. Exim is not started where it does not
+// force and, if Exim runs, restarts it. Exim is not started where it does not
 // run: somebody will have stopped it.
 func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) error {
 	restart := !r.opt.NoRestart && r.wants.Restart
@@ -237,12 +237,7 @@ func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) erro
 	if _, err := t.prepare("put in force", r.exim.Config(), draft); err != nil {
 		return err
 	}
-	var err error
-	if restart {
-		err = r.exim.Restart(ctx)
-	} else {
-		err = r.exim.Install(ctx)
-	}
+	err := r.exim.Install(ctx)
 	if now, e := os.ReadFile(r.exim.Config()); e != nil || !bytes.Equal(now, draft) {
 		if err == nil {
 			err = remedy.Add(fmt.Errorf("make did not put %s in force as it was tested", r.exim.Config()), "if a snippet was changed at the same moment, try again")
@@ -252,7 +247,11 @@ func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) erro
 	if e := atomicfile.SyncDir(r.EximDir); err == nil {
 		err = e
 	}
-	if err != nil {
+	if err == nil && restart {
+		err = r.exim.Restart(ctx, r.patience())
+	}
+	underWay := errors.Is(err, exim.ErrUnderWay)
+	if err != nil && !underWay {
 		return fmt.Errorf("%w: %w", ErrNotRestarted, err)
 	}
 	if err := t.faults.point("put in force when done"); err != nil {
@@ -261,7 +260,9 @@ func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) erro
 	// Where a policy-rc.d forbids it, invoke-rc.d restarts nothing and reports
 	// success.
 	now, running := r.exim.Running()
-	if restart && running && now == old {
+	if underWay {
+		r.noteUnderWay(r.exim.Config()+" is in force", err)
+	} else if restart && running && now == old {
 		r.note("%s is in force, but Exim was not restarted, perhaps by /usr/sbin/policy-rc.d: process %d still has the old rules; run: service exim4 restart", r.exim.Config(), old)
 	} else if restart {
 		r.note("%s is in force, and Exim was restarted", r.exim.Config())
@@ -269,4 +270,23 @@ func (r *run) putInForce(ctx context.Context, t *transaction, draft []byte) erro
 		r.note("%s is in force; Exim was not restarted", r.exim.Config())
 	}
 	return nil
+}
+
+// How long a run takes at most when DNS does not answer, and what of that is left
+// for Exim to restart in, whatever came before.
+const (
+	limit       = 10 * time.Second
+	restartTime = 4 * time.Second
+)
+
+// patience is how long a restart is waited for.
+func (r *run) patience() time.Duration { return max(limit-time.Since(r.begin), restartTime) }
+
+// noteUnderWay says that nobody has seen Exim serve yet, and what to do.
+func (r *run) noteUnderWay(done string, err error) {
+	do := "run"
+	if what := remedy.Of(err); what != "" {
+		do = what + ", then run"
+	}
+	r.note("%s, but %v; %s: %s check", done, err, do, r.program())
 }

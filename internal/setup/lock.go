@@ -145,7 +145,9 @@ func (r *run) undo(ctx context.Context, entries []entry) error {
 			return nil
 		}
 		// It ran before, so it is started if the failed restart has ended it.
-		if err := r.exim.RestartOnly(ctx); err != nil {
+		if err := r.exim.Restart(ctx, r.patience()); errors.Is(err, exim.ErrUnderWay) {
+			r.noteUnderWay("the configuration is as it was before", err)
+		} else if err != nil {
 			r.note("Exim could not be restarted with the configuration as it was before: %v", err)
 			r.down = errors.Is(err, exim.ErrNotUp)
 		}

@@ -21,10 +21,26 @@ func (r *run) prove(ctx context.Context) error {
 	if err := r.faults.point("proof"); err != nil {
 		return err
 	}
-	if err := r.proveGreets(ctx); err != nil {
-		return err
+	// Both at once: a resolver that does not answer is waited for in each. They are
+	// told one after the other.
+	looks := []func(*run, context.Context) error{(*run).proveGreets, (*run).proveActs}
+	notes, errs := make([][]string, len(looks)), make([]error, len(looks))
+	var wg sync.WaitGroup
+	for i, look := range looks {
+		own := *r
+		own.opt.Note = func(text string) { notes[i] = append(notes[i], text) }
+		wg.Go(func() { errs[i] = look(&own, ctx) })
 	}
-	return r.proveActs(ctx)
+	wg.Wait()
+	for i, err := range errs {
+		for _, text := range notes[i] {
+			r.note("%s", text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // proveGreets sees that innocent hosts are greeted, or are not for a reason that

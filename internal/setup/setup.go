@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/platform"
@@ -54,6 +55,7 @@ type run struct {
 	wants  settings.Switches
 	faults *faults
 	locked *os.File
+	begin  time.Time
 	down   bool // Exim ran, and could not be started again
 	made   bool // this run has made hosts.db
 }
@@ -65,7 +67,7 @@ func (r *run) note(format string, args ...any) {
 }
 
 func newRun(p platform.Platform, opt Options) *run {
-	return &run{Platform: p, exim: exim.Installation{Platform: p}, opt: opt, faults: newFaults()}
+	return &run{Platform: p, exim: exim.Installation{Platform: p}, opt: opt, faults: newFaults(), begin: time.Now()}
 }
 
 func (r *run) readSettings() (err error) {

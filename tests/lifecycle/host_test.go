@@ -49,6 +49,7 @@ type host struct {
 	*lab.Root
 	t   *testing.T
 	net *lab.Net
+	dns *lab.DNS
 	pkg string
 }
 
@@ -58,7 +59,7 @@ func newHost(t *testing.T, suite, platform string) *host {
 	t.Helper()
 	h := &host{Root: lab.NewRoot(t, suite, platform), t: t, pkg: platform + "-connect-acl"}
 	h.net = lab.NewNet(t)
-	lab.StartDNS(t, h.net)
+	h.dns = lab.StartDNS(t, h.net)
 	h.Write("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n", 0o755) // scripts may restart Exim
 	// The script rests two seconds in every restart.
 	script := h.Read("etc/init.d/exim4")
