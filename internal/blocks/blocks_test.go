@@ -93,8 +93,41 @@ func TestAttempts(t *testing.T) {
 	if b.take(entries, Counts{net: 1, other: 4}, now); b["192.0.2.1.auto"].Attempts != 9 || b["192.0.2.2.auto"].Attempts != 9 {
 		t.Errorf("filled anew, with as many packets as before: %+v, %+v", b["192.0.2.1.auto"], b["192.0.2.2.auto"])
 	}
+	// Where a rule is not there, another's count goes on.
+	if b.take(entries, Counts{net: 3}, now); b["192.0.2.1.auto"].Attempts != 11 || b["192.0.2.2.auto"].Attempts != 9 {
+		t.Errorf("one rule is not there: %+v, %+v", b["192.0.2.1.auto"], b["192.0.2.2.auto"])
+	}
 	if b.take(nil, nil, now); len(b) != 0 {
 		t.Errorf("without its file there is still %v", b)
+	}
+}
+
+// iptables-save and ip6tables-save are two programs: one family can be filled anew
+// while the other is not, and one can give no answer.
+func TestFamilies(t *testing.T) {
+	const file4, file6 = "192.0.2.1.auto", "2001:db8:1:2::|64.auto"
+	net4, net6 := netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8:1:2::/64")
+	entries := firewall.Entries{entry(net4.String(), day0), entry(net6.String(), day0)}
+	b := Book{}
+	now := day0
+	for _, step := range []struct {
+		what                 string
+		counts               Counts
+		attempts4, attempts6 int64
+	}{
+		{"both counted", Counts{net4: 5, net6: 7}, 5, 7},
+		{"IPv4 filled anew", Counts{net4: 2, net6: 8}, 7, 8},
+		{"IPv6 filled anew", Counts{net4: 3, net6: 1}, 8, 9},
+		{"IPv6 not read", Counts{net4: 4}, 9, 9},
+		{"IPv6 read again", Counts{net4: 4, net6: 2}, 9, 10},
+		{"IPv4 not read", Counts{net6: 3}, 9, 11},
+		{"IPv4 read again", Counts{net4: 6, net6: 3}, 11, 11},
+	} {
+		now = now.Add(5 * time.Minute)
+		b.take(entries, step.counts, now)
+		if got4, got6 := b[file4].Attempts, b[file6].Attempts; got4 != step.attempts4 || got6 != step.attempts6 {
+			t.Errorf("%s: %d and %d attempts, want %d and %d", step.what, got4, got6, step.attempts4, step.attempts6)
+		}
 	}
 }
 

@@ -286,3 +286,41 @@ func TestKilledWhileConfiguring(t *testing.T) {
 	h.serves("purged", false)
 	h.same("after purging not all is as it was", stock, nil)
 }
+
+// A block of ours whose last line somebody has deleted ends nobody knows where, so
+// no line below it goes with it.
+func TestBlockWithoutItsEnd(t *testing.T) {
+	lab.SkipUnlessReady(t)
+	t.Parallel()
+	h := newHost(t, lab.DefaultSuite, "symbiosis")
+	file := h.current()
+	h.run("dpkg", "-i", file)
+	const begin, end, his = "# BEGIN symbiosis-connect-acl", "# END symbiosis-connect-acl", "# the administrator's own line\n"
+	blocks := map[string]string{
+		"etc/symbiosis/firewall/patterns.d/exim4.patterns":     "",
+		h.SnippetDir()[1:] + "/00-main/22-connect-check-local": "# carried over\n",
+		"etc/exim4/whitelist_connect_hosts":                    "203.0.113.0/24\n",
+	}
+	for f, carried := range blocks {
+		text := begin + ": carried over\n" + carried + end + "\n"
+		if carried == "" {
+			text = h.Read(f)
+		}
+		before, after, found := strings.Cut(text, end)
+		if !found || !strings.Contains(before, begin) {
+			t.Fatalf("%s has no block of ours:\n%s", f, text)
+		}
+		_, after, _ = strings.Cut(after, "\n")
+		h.Write(f, before+after+his, 0o644)
+	}
+	// A package that was only unpacked is removed by postrm alone.
+	h.run("dpkg", "--unpack", file)
+	h.run("dpkg", "-r", h.pkg)
+	h.run("dpkg", "-P", h.pkg)
+	for f := range blocks {
+		if _, err := os.Stat(h.Path(f)); err != nil || !strings.HasSuffix(h.Read(f), his) {
+			t.Errorf("%s has lost the administrator's line: %v", f, err)
+		}
+	}
+	h.judges("purged", false)
+}
