@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"symbiosis-connect-acl/tests/lab"
 )
@@ -44,7 +45,15 @@ func TestOwnLists(t *testing.T) {
 			d.DNS.Behave(own, lab.Rcode(2))
 			d.expect(t, hosts["bad"], 587, "220", "")
 			d.LogSince(t, 0, "own DNS lists: "+own)
+			// An answer that would do for the public lists is too late for a user.
+			d.DNS.Behave(own, lab.Late(1500*time.Millisecond, lab.AlwaysA("127.0.0.3")))
+			for _, port := range []int{465, 587} {
+				mark := len(d.Log())
+				d.expect(t, hosts["bad"], port, "220", "")
+				d.LogSince(t, mark, "own DNS lists: "+own+": no answer within 500ms")
+			}
 			d.DNS.Behave(own, nil)
+			d.expect(t, hosts["bad"], 587, "550", caught)
 			db := d.Root.Path(d.Root.HostsDatabase())
 			must := func(err error) {
 				if err != nil {
