@@ -118,13 +118,15 @@ func TestWhole(t *testing.T) {
 		t.Errorf("dry-run: code %d, and the snippet is there: %v", code, err == nil)
 	}
 
-	if out, errs, code = try(t, "apply", "--root", r.Dir); code != 0 || !strings.Contains(out, "is in force") || errs != "" {
+	// Ages are by the clock that all our programs have.
+	earlier := time.Now().Add(-48 * time.Hour).UTC()
+	if out, errs, code = try(t, "--now", earlier.Format(time.RFC3339), "apply", "--root", r.Dir); code != 0 || !strings.Contains(out, "is in force") || errs != "" {
 		t.Fatalf("apply: code %d, %s%s", code, out, errs)
 	}
 	if out, _, _ = try(t, "apply", "--dry-run", "--root", r.Dir); out != "nothing would change\n" {
 		t.Errorf("dry-run after apply: %s", out)
 	}
-	if out, errs, code = try(t, "status", "--root", r.Dir); code != 0 || !strings.Contains(out, "in force: yes\n") || !strings.Contains(out, "log_selector taken over: +tls_sni") {
+	if out, errs, code = try(t, "status", "--root", r.Dir); code != 0 || !strings.Contains(out, "in force: yes\n") || !strings.Contains(out, "since: "+earlier.Format(time.DateOnly)) || !strings.Contains(out, "log_selector taken over: +tls_sni") {
 		t.Errorf("status: code %d, %s%s", code, out, errs)
 	}
 	var status map[string]any
@@ -138,6 +140,13 @@ func TestWhole(t *testing.T) {
 	var found []struct{ Level, Topic, Remedy string }
 	if out, _, code = try(t, "check", "--json", "--root", r.Dir); code != 2 || json.Unmarshal([]byte(out), &found) != nil || len(found) < 10 {
 		t.Errorf("check --json: code %d, %s", code, out)
+	}
+	if b, err := exec.Command("sqlite3", r.Path("var/lib/symbiosis/firewall-blacklist-count.db"), "create table blacklist (ip text, timestamp integer, count integer)").CombinedOutput(); err != nil {
+		t.Fatalf("sqlite3: %v: %s", err, b)
+	}
+	later := time.Now().Add(30*24*time.Hour + time.Minute).UTC().Format(time.RFC3339)
+	if out, _, _ = try(t, "--now", later, "check", "--quiet", "--root", r.Dir); !strings.Contains(out, "is empty, and was made 30 days ago") {
+		t.Errorf("check 30 days later: %s", out)
 	}
 
 	r.Write("etc/exim4/symbiosis.d/00-main/95-mine", "no_such_option = 1\n", 0o644)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/blacklist"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/rules"
 )
@@ -57,10 +58,10 @@ func (d *doctor) firewallDatabase(path string) {
 	silent, empty := false, errors.Is(err, blacklist.ErrNoTable)
 	if err == nil {
 		if empty, err = blacklist.Empty(d.ctx, path); err == nil && !empty {
-			silent, err = blacklist.Silent(d.ctx, path, time.Now().Add(-staleAfter))
+			silent, err = blacklist.Silent(d.ctx, path, clock.Now().Add(-staleAfter))
 		}
 	}
-	age := time.Since(st.ModTime()).Round(time.Hour)
+	age := clock.Since(st.ModTime()).Round(time.Hour)
 	switch {
 	case empty && age <= staleAfter:
 		d.ok("database", "%s is empty: no scan has counted anybody yet", inside)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"symbiosis-connect-acl/internal/clock"
 )
 
 // hintsPatience is how long one process may hold the lock of Exim's hints before
@@ -60,7 +62,7 @@ func (d *doctor) hint(path string) bool {
 	if err := syscall.Lstat(path, &st); err != nil {
 		return false // gone meanwhile
 	}
-	age := time.Since(time.Unix(st.Mtim.Unix()))
+	age := clock.Since(time.Unix(st.Mtim.Unix()))
 	switch draft := strings.HasPrefix(filepath.Base(path), "__db."); {
 	// What a full disk leaves behind: Berkeley DB, in Exim up to 4.98, turns in
 	// circles on it, with the lock held.

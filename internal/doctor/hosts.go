@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
@@ -83,8 +84,8 @@ func (d *doctor) hosts() {
 	d.hostsRoom(dir, inside)
 	d.unasked(path, inside)
 	d.sync(sync, inside)
-	if st, err := os.Lstat(hosts.Copy(path)); err == nil && time.Since(st.ModTime()) > copyLate {
-		d.warn("hosts", "see whether cron runs "+d.Name+"-connect-db maintain", "the copy of %s is of %s ago", inside, days(time.Since(st.ModTime())))
+	if st, err := os.Lstat(hosts.Copy(path)); err == nil && clock.Since(st.ModTime()) > copyLate {
+		d.warn("hosts", "see whether cron runs "+d.Name+"-connect-db maintain", "the copy of %s is of %s ago", inside, days(clock.Since(st.ModTime())))
 	}
 	if len(d.found) == bad {
 		d.ok("hosts", "%s is sound, and %s can use it", inside, d.user.Name)
@@ -130,7 +131,7 @@ func (d *doctor) sync(remedy, inside string) {
 		late := false
 		for _, s := range sources {
 			st, err := os.Stat(s)
-			late = late || err == nil && time.Since(st.ModTime()) > syncLate
+			late = late || err == nil && clock.Since(st.ModTime()) > syncLate
 		}
 		if late {
 			d.warn("hosts", remedy+", and see whether cron runs it each minute", "the firewall's counts are not in %s yet", inside)
@@ -139,7 +140,7 @@ func (d *doctor) sync(remedy, inside string) {
 	if r.Alien > 0 {
 		d.warn("hosts", "look at them with: "+d.Name+"-connect-db export", "%d rows of the firewall's database fit no host and do not count, such as %q", r.Alien, strings.Join(r.Some, " "))
 	}
-	if age := time.Since(r.Lost); age < lossGrace {
+	if age := clock.Since(r.Lost); age < lossGrace {
 		d.warn("hosts", "nothing to do", "%s was lost at %s: for 7 days history refuses nobody on ports 465 and 587, because nobody knows who is a user",
 			inside, r.Lost.Format("2006-01-02 15:04 UTC"))
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/whitelist"
 	"symbiosis-connect-acl/internal/words"
 )
@@ -48,7 +49,7 @@ func (d *doctor) whitelist(inside string) int {
 func (d *doctor) whitelistName(inside string, line int, name string, answers []whitelist.Answer, look string) {
 	late, addrs := len(answers) == 0, 0
 	for _, x := range answers {
-		late = late || time.Since(x.Next) > namesLate
+		late = late || clock.Since(x.Next) > namesLate
 		addrs += len(x.Addrs)
 	}
 	if late {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"symbiosis-connect-acl/internal/clock"
 )
 
 // A Page is what a manual page tells beyond the command's definitions.
@@ -55,7 +57,7 @@ func environment(name string) Page {
 	if sec, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
 		p.Date = time.Unix(sec, 0).UTC()
 	} else {
-		p.Date = time.Now().UTC()
+		p.Date = clock.Now().UTC()
 	}
 	if more, err := fs.ReadFile(sections, "sections/"+name+".8"); err == nil {
 		p.More = string(more)

@@ -80,6 +80,7 @@ func (s *Session) Close() error { return s.conn.Close() }
 func (s *Session) exchange(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 	stop := context.AfterFunc(ctx, func() { s.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	// The machine's own time: the name server compares it with its.
 	m.SetTsig(s.Key.Name, s.Key.Algorithm, fudge, time.Now().Unix())
 	// A dns.Conn signs a second message as if it were a part of the first.
 	answer, _, err := s.client.ExchangeWithConnContext(ctx, m, &dns.Conn{Conn: s.conn, TsigSecret: s.client.TsigSecret})

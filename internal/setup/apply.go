@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"symbiosis-connect-acl/internal/atomicfile"
+	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/exim"
 	"symbiosis-connect-acl/internal/remedy"
 )
@@ -151,7 +152,7 @@ func (r *run) apply(ctx context.Context) (err error) {
 		if err := r.putInForce(ctx, t, draft); err != nil {
 			return err
 		}
-		pl.state.Applied = time.Now().UTC().Truncate(time.Second)
+		pl.state.Applied = clock.Now().UTC().Truncate(time.Second)
 	} else if len(pl.changes) == 0 {
 		r.note("the rules are in force already: nothing changed")
 	}

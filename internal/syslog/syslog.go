@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"symbiosis-connect-acl/internal/clock"
 )
 
 // A Priority is a facility and a severity (RFC 5424, section 6.2.1).
@@ -39,7 +41,7 @@ func Send(socket string, p Priority, text string) {
 		}
 		return r
 	}, text)
-	line := fmt.Sprintf("<%d>%s %s[%d]: %s", p, time.Now().Format(time.Stamp), Identifier, os.Getpid(), text)
+	line := fmt.Sprintf("<%d>%s %s[%d]: %s", p, clock.Now().Format(time.Stamp), Identifier, os.Getpid(), text)
 	c, err := net.DialTimeout("unixgram", socket, patience)
 	if err != nil {
 		// Some daemons listen for a stream, in which a line needs an end.
