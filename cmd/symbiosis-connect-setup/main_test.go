@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"symbiosis-connect-acl/tests/lab"
 )
@@ -149,6 +153,16 @@ func TestWhole(t *testing.T) {
 		t.Errorf("check 30 days later: %s", out)
 	}
 
+	// Whoever waits sees for what, in one line that is gone in the end.
+	shown := atTerminal(t, "check", "--root", r.Dir)
+	blank := "\r" + strings.Repeat(" ", columns-1) + "\r"
+	if !strings.Contains(shown, "\rlooking at: ") || !strings.Contains(shown, "resolver") && !strings.Contains(shown, "lists") || !strings.HasSuffix(shown, blank) || strings.Contains(shown, "\n") {
+		t.Errorf("check shows on a terminal: %q", shown)
+	}
+	if out, errs, _ = try(t, "check", "--quiet", "--root", r.Dir); errs != "" {
+		t.Errorf("check shows where there is no terminal: %q", errs)
+	}
+
 	r.Write("etc/exim4/symbiosis.d/00-main/95-mine", "no_such_option = 1\n", 0o644)
 	if _, errs, code = try(t, "remove", "--root", r.Dir); code != exitNotRebuilt || !strings.Contains(errs, "95-mine:1") {
 		t.Errorf("remove with a broken snippet: code %d, %s; want %d", code, errs, exitNotRebuilt)
@@ -159,6 +173,36 @@ func TestWhole(t *testing.T) {
 		!strings.HasPrefix(hint, own+": hint: mend that snippet") || strings.Count(hint, "\n") != 1 {
 		t.Errorf("apply with a broken snippet: code %d, %s", code, errs)
 	}
+}
+
+const columns = 60
+
+// atTerminal runs the command with its messages on a terminal, and gives these.
+func atTerminal(t *testing.T, args ...string) string {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	must(err)
+	defer master.Close()
+	must(unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	must(err)
+	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	must(err)
+	must(unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns}))
+	cmd := self(args...)
+	cmd.Stderr = slave
+	must(cmd.Start())
+	slave.Close()
+	// The end is an error when the last writer has closed a terminal.
+	shown, _ := io.ReadAll(master)
+	cmd.Wait()
+	return string(shown)
 }
 
 // Whoever stops a run with a signal finds everything as it was.
