@@ -144,8 +144,10 @@ func TestArticle(t *testing.T) {
 				return
 			}
 			// With a terminal dpkg would ask and wait.
-			h.atTerminal("dpkg", "-i", h.current())
+			h.atTerminal("dpkg", "-i", h.altered())
 			h.serves("installed at a terminal", true)
+			h.dpkg("-i", h.current())
+			h.serves("upgraded", true)
 			h.run("dpkg", "-P", h.pkg)
 			h.actsAsArticle("purged at once")
 		})

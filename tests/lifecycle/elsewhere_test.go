@@ -14,8 +14,16 @@ import (
 // refuse beside ours are named.
 func TestArticleLater(t *testing.T) {
 	lab.SkipUnlessReady(t)
-	t.Parallel()
-	h := newHost(t, lab.DefaultSuite, "sympl")
+	for _, suite := range lab.Suites {
+		t.Run(suite.Name, func(t *testing.T) {
+			t.Parallel()
+			articleLater(t, suite.Name)
+		})
+	}
+}
+
+func articleLater(t *testing.T, suite string) {
+	h := newHost(t, suite, "sympl")
 	own := article.LayOverLater(t, h.Root)
 	h.run("make", "-s", "-C", "/etc/exim4", "exim4.conf")
 	h.run("/etc/init.d/exim4", "restart")
@@ -32,6 +40,22 @@ func TestArticleLater(t *testing.T) {
 		}
 	}
 	asBefore("stock")
+	left := func() func(string) bool {
+		return within(append(h.conffiles(), "etc/exim4/exim4.conf", "etc/exim4/exim4.conf~", "var/lib/"+h.pkg, "var/lib/"+h.pkg+"/hosts")...)
+	}
+	if suite != lab.DefaultSuite {
+		h.run("dpkg", "-i", h.altered())
+		h.serves("an older version", true)
+		h.run("dpkg", "-i", h.current())
+		h.serves("upgraded", true)
+		h.run("dpkg", "-r", h.pkg)
+		asBefore("removed")
+		h.same("removing left or changed more than conffiles", stock, left())
+		h.run("dpkg", "-P", h.pkg)
+		asBefore("purged")
+		h.same("after purging not all is as it was", stock, within("etc/exim4/exim4.conf~"))
+		return
+	}
 
 	out := h.run("dpkg", "-i", h.current())
 	h.serves("installed", true)
@@ -64,7 +88,7 @@ func TestArticleLater(t *testing.T) {
 
 	h.run("dpkg", "-r", h.pkg)
 	asBefore("removed")
-	h.same("removing left or changed more than conffiles", stock, within(append(h.conffiles(), "etc/exim4/exim4.conf", "etc/exim4/exim4.conf~", "var/lib/"+h.pkg, "var/lib/"+h.pkg+"/hosts")...))
+	h.same("removing left or changed more than conffiles", stock, left())
 	h.run("dpkg", "-i", h.current())
 	h.serves("reinstalled", true)
 	h.run("dpkg", "-P", h.pkg)
