@@ -1,12 +1,9 @@
 package door
 
 import (
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -49,11 +46,6 @@ func TestBrokenHostDatabase(t *testing.T) {
 				}
 			}
 		}
-		zeroed := func(page int) []byte {
-			data := slices.Clone(good)
-			clear(data[page*4096 : (page+1)*4096])
-			return data
-		}
 		absent, silent, cannot := "does not exist", "is locked, damaged, of another version, or its disk is full", "nable to open database file"
 		for _, s := range []struct {
 			name  string
@@ -75,9 +67,6 @@ func TestBrokenHostDatabase(t *testing.T) {
 			{name: "not a database", make: put([]byte(strings.Repeat("not a database\n", 500))), why: silent},
 			{name: "truncated", make: put(good[:len(good)/2]), why: silent},
 			{name: "half a page", make: put(good[:1000]), why: silent},
-			{name: "no first page", make: put(zeroed(0)), why: silent},
-			{name: "no second page", make: put(zeroed(1)), why: silent},
-			{name: "no third page", make: put(zeroed(2)), why: silent},
 			{name: "garbage for -wal", make: run("yes garbage | head -c 100000 > hosts.db-wal; chown Debian-exim: hosts.db-wal 2>/dev/null || true"), reads: true},
 			{name: "-shm of root's", make: run("touch hosts.db-shm && chown root:root hosts.db-shm && chmod 600 hosts.db-shm"), why: silent},
 			{name: "-wal of root's", make: run("touch hosts.db-wal && chown root:root hosts.db-wal && chmod 600 hosts.db-wal"), why: silent},
@@ -122,41 +111,9 @@ func TestBrokenHostDatabase(t *testing.T) {
 			})
 		}
 
-		t.Run("no room", func(t *testing.T) {
-			d.forget()
-			run("cp -a . ../hosts.good")()
-			size := fmt.Sprint(len(good)/1024 + 64)
-			run("cd .. && mount -t tmpfs -o size=" + size + "k tmpfs hosts && cp -a hosts.good/. hosts && chown --reference=hosts.good hosts && chmod --reference=hosts.good hosts")()
-			defer d.Restart()
-			defer run("cd .. && umount -l hosts && rm -rf hosts.good")()
-			d.Restart() // "ip netns exec" shows a daemon the mounts of when it was started
-			exec.Command("sh", "-c", "cat /dev/zero > "+dir+"/full").Run()
-			mark := len(d.Log())
-			if got := d.login(innocent4); lab.Code(got) != "235" {
-				t.Errorf("a login: %q", got)
-			}
-			d.settled()
-			since := d.LogSince(t, mark, silent)
-			if n := strings.Count(since, "skipped"); n != 1 {
-				t.Errorf("the log says %d times that something was skipped; want once:\n%s", n, since)
-			}
-			d.expect(t, innocent4, 25, "220", "")
-		})
-
 		t.Run("locked", func(t *testing.T) {
 			d.forget()
-			lock := exec.Command("sqlite3", db)
-			in, _ := lock.StdinPipe()
-			out, _ := lock.StdoutPipe()
-			if err := lock.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { in.Close(); lock.Wait() }()
-			in.Write([]byte("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE; SELECT 'locked';\n"))
-			buf := make([]byte, 32)
-			if n, err := io.ReadAtLeast(out, buf, len("exclusive\nlocked\n")); err != nil || !strings.Contains(string(buf[:n]), "locked") {
-				t.Fatalf("%q, %v", buf[:n], err)
-			}
+			defer d.hold(t, "PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE")()
 			mark := len(d.Log())
 			d.expect(t, innocent4, 25, "220", "")
 			d.expect(t, bad4, 587, "220", "")
@@ -173,18 +130,7 @@ func TestBrokenHostDatabase(t *testing.T) {
 		// Whoever holds the lock for writing keeps nobody from reading.
 		t.Run("written to", func(t *testing.T) {
 			d.forget()
-			lock := exec.Command("sqlite3", db)
-			in, _ := lock.StdinPipe()
-			out, _ := lock.StdoutPipe()
-			if err := lock.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { in.Close(); lock.Wait() }()
-			in.Write([]byte("BEGIN IMMEDIATE; SELECT 'locked';\n"))
-			buf := make([]byte, 16)
-			if n, err := out.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "locked") {
-				t.Fatalf("%q, %v", buf[:n], err)
-			}
+			defer d.hold(t, "BEGIN IMMEDIATE")()
 			mark := len(d.Log())
 			d.expect(t, bad4, 587, "550", history)
 			d.expect(t, innocent4, 587, "220", "")
