@@ -304,6 +304,14 @@ func TestSetHistory(t *testing.T) {
 		if history("10.0.0.3") != 1000 || history("192.0.2.1") != 0 || history("10.0.0.2") != 3 {
 			t.Error("the history is not what was set")
 		}
+		// Rows under names that Exim never asks for have none, and take none away.
+		must(t, d.Exec(t.Context(), "insert into host (net, history) values ('2001:DB8::/64', 6), ('nobody', 6)"))
+		m = many()
+		m[key(t, "2001:db8::/64")] = History{6, 9, 8}
+		set(2+1+2, m) // what is set back, too
+		if history("2001:db8::/64") != 6 {
+			t.Error("the host whose name somebody has spelled otherwise has no history")
+		}
 		r, err := d.Get(t.Context(), key(t, "192.0.2.1"))
 		if r.Login.Unix() != 5 {
 			t.Errorf("what Exim wrote is gone: %+v", r)
