@@ -171,7 +171,9 @@ func TestObstacleAtEachMoment(t *testing.T) {
 							if port == 25 && strings.Contains(moment, "login") {
 								continue
 							}
-							if session(t, port, moment, o.put) == 0 {
+							// When nobody else has it open, Exim may give its room back after our last look.
+							sure := o.stay || o.name == "locked" || moment == "connection"
+							if session(t, port, moment, o.put) == 0 && sure {
 								t.Errorf("%s: nothing was in the way", moment)
 							}
 						}
