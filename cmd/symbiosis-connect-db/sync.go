@@ -30,7 +30,7 @@ firewall was writing it throws away, and reads again. It prints nothing when
 all is well. If hosts.db is lost or damaged, it puts the nightly copy back, or
 begins it anew; syslog says so.`,
 		Flags: []cli.Flag{verboseFlag(),
-			&cli.BoolFlag{Name: "stay", Usage: "afterwards keep hosts.db open until the minute is almost over, so that no connection is the last to close it"}},
+			&cli.BoolFlag{Name: "stay", Usage: "afterwards keep hosts.db open until the next run does, a minute later, so that no connection is the last to close it"}},
 		Action: func(c *cli.Context) error {
 			err := syncHistory(c)
 			if c.Bool("stay") {
@@ -101,11 +101,17 @@ func syncHistory(c *cli.Context) error {
 	return nil
 }
 
-// stay waits for the next run with hosts.db open. What is wrong with it, sync has
-// said.
+// stay keeps hosts.db open until the next run has it open too. What is wrong with
+// it, sync has said.
 func stay(c *cli.Context) {
-	left := 58*time.Second - time.Duration(time.Now().Second())*time.Second
-	if p, _, err := where(c); (err == nil || errors.Is(err, errNoDatabase)) && left > 0 {
-		hosts.Stay(c.Context, p.hosts, left)
+	if p, _, err := where(c); err == nil || errors.Is(err, errNoDatabase) {
+		hosts.Stay(c.Context, p.hosts, stayFor(time.Now()))
 	}
+}
+
+// stayFor gives the time until half a minute after the next run's start, which
+// may have millions of rows to read. In a gap between two runs Exim's connections
+// would lock each other out.
+func stayFor(now time.Time) time.Duration {
+	return now.Truncate(time.Minute).Add(90 * time.Second).Sub(now)
 }

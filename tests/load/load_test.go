@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,6 +78,26 @@ func (s *scene) connect(n *lab.Net, from, want string) {
 	fmt.Fprint(c, "QUIT\r\n")
 	for err == nil {
 		_, err = in.ReadString('\n')
+	}
+}
+
+// cron starts what cron does each minute: a run that stays with hosts.db open.
+func (s *scene) cron(t *testing.T, r *lab.Root) {
+	var running []*exec.Cmd
+	for minute := -1; !s.isOver(); time.Sleep(50 * time.Millisecond) { // between two looks at a condition
+		if now := time.Now().Minute(); now != minute {
+			minute = now
+			c := r.Command("symbiosis-connect-db", "sync", "--stay")
+			if err := c.Start(); err != nil {
+				t.Error(err)
+				return
+			}
+			running = append(running, c)
+		}
+	}
+	for _, c := range running {
+		c.Process.Signal(syscall.SIGTERM)
+		c.Wait()
 	}
 }
 
@@ -143,6 +164,16 @@ func (s spread) slowest(q float64) time.Duration {
 	}
 	slices.Sort(s)
 	return s[min(len(s)-1, int(q*float64(len(s))))]
+}
+
+// over gives how many there are that took longer.
+func (s spread) over(d time.Duration) (n int) {
+	for _, t := range s {
+		if t > d {
+			n++
+		}
+	}
+	return n
 }
 
 func (s spread) String() string {
@@ -215,6 +246,7 @@ func TestNoScanFails(t *testing.T) {
 			}
 		})
 	}
+	others.Go(func() { s.cron(t, r) })
 	runs, unsteady := 0, 0
 	for _, args := range [][]string{{"sync", "--verbose"}, {"maintain", "--writer-minutes="}} {
 		others.Go(func() {
@@ -258,15 +290,16 @@ func TestNoScanFails(t *testing.T) {
 	if len(lookups) < scans || len(both) < scans {
 		t.Error("Exim has hardly asked")
 	}
-	most := 100 * time.Millisecond
 	if whole {
+		// What is slow there, too, has waited for the processor.
+		const most = 100 * time.Millisecond
 		quiet := spent(t, e.Log(), "quiet")
 		t.Logf("the same lookup in a file that nobody writes to, %v", quiet)
-		most = max(most, quiet.slowest(1))
-	}
-	atMost(t, "the longest lookup", lookups.slowest(1), most)
-	if whole {
-		held(t, n, e, r.Path(hostsDB), 10*time.Second)
+		t.Logf("over %v: %d in hosts.db, %d in the other", most, lookups.over(most), quiet.over(most))
+		if n := lookups.over(most); n > 2*quiet.over(most) {
+			t.Errorf("%d lookups took over %v", n, most)
+		}
+		held(t, n, e, r.Path(hostsDB), 10*time.Second, quiet.slowest(1))
 	}
 	r.Run("symbiosis-connect-db", "sync")
 	if got := history(t, r.Path(hostsDB), "203.0.113.1"); got != w.counted || got != 3*scans {
@@ -276,8 +309,9 @@ func TestNoScanFails(t *testing.T) {
 }
 
 // held has somebody hold the lock of hosts.db for some time. Who connects meanwhile
-// waits a second for it at most, and is greeted.
-func held(t *testing.T, n *lab.Net, e *lab.Exim, path string, d time.Duration) {
+// waits a second for it at most, and is greeted. (Waiting for the processor comes
+// on top of that.)
+func held(t *testing.T, n *lab.Net, e *lab.Exim, path string, d, processor time.Duration) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+path+"?_txlock=immediate&_busy_timeout=5000")
 	if err != nil {
@@ -309,7 +343,7 @@ func held(t *testing.T, n *lab.Net, e *lab.Exim, path string, d time.Duration) {
 		t.Errorf("the log says of %d connections that the database was skipped; there were %d", skipped, len(s.replies))
 	}
 	t.Logf("replies while somebody holds the lock for %v, %v", d, s.replies)
-	atMost(t, "the longest reply", s.replies.slowest(1), time.Second)
+	atMost(t, "the longest reply", s.replies.slowest(1), time.Second+processor)
 }
 
 // spent gives the times that Exim has logged under a word.
