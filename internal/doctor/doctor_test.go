@@ -515,6 +515,8 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	})
+	// What was written above may be older by now than sync may be late.
+	must(t, os.Chtimes(db, time.Time{}, time.Now()))
 	if f := worst(check(), ""); f.Level != OK {
 		t.Errorf("all is well again, but: %+v", f)
 	}
