@@ -107,6 +107,7 @@ func syncHistory(c *cli.Context) error {
 // stay keeps hosts.db open until the next run has it open too. What is wrong with
 // it, sync has said.
 func stay(c *cli.Context) {
+	debug.FreeOSMemory() // the next run may need as much
 	if p, _, err := where(c); err == nil || errors.Is(err, errNoDatabase) {
 		hosts.Stay(c.Context, p.hosts, stayFor(time.Now()))
 	}

@@ -24,78 +24,86 @@ var ErrNotUp = errors.New("Exim was started and listens on no port: /var/log/exi
 var ErrUnderWay = errors.New("the restart is not finished and goes on by itself")
 
 // Restart restarts the daemon as the platform does, and waits until it listens:
-// the daemon reads its configuration only when it starts. A restart that takes
-// longer than patience gives ErrUnderWay. It is never ended half-way: Exim would
-// be left stopped.
+// the daemon reads its configuration only when it starts. One that waits for DNS
+// longer than patience gives ErrUnderWay. It is never ended half-way: Exim would be
+// left stopped.
 func (x Installation) Restart(ctx context.Context, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
 	program, err := x.program(errors.New("invoke-rc.d is not installed"), "/usr/sbin/invoke-rc.d")
 	if err != nil {
 		return err
 	}
-	// A file and not a pipe: whoever writes to a pipe that we have left is ended.
-	out, err := os.CreateTemp("", x.Package+"-restart-")
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	os.Remove(out.Name())
 	cmd := x.command(context.WithoutCancel(ctx), program, "exim4", "restart")
-	cmd.Stdout, cmd.Stderr = out, out
+	// A file and not a pipe: whoever writes to a pipe that we have left is ended.
+	// Without one the restart says nothing.
+	out, err := os.CreateTemp("", x.Package+"-restart-")
+	if err == nil {
+		defer out.Close()
+		os.Remove(out.Name())
+		cmd.Stdout, cmd.Stderr = out, out
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended, late := make(chan error, 1), time.After(patience)
+	ended, never := make(chan error, 1), time.After(restartDeadline)
 	go func() { ended <- cmd.Wait() }()
-	select {
-	case err := <-ended:
-		if err != nil {
-			text, _ := io.ReadAll(io.NewSectionReader(out, 0, 4000))
-			return fmt.Errorf("invoke-rc.d exim4 restart: %w: %s", err, oneLine(text))
+	for {
+		select {
+		case err := <-ended:
+			if err != nil {
+				text, _ := io.ReadAll(io.NewSectionReader(out, 0, 4000))
+				return fmt.Errorf("invoke-rc.d exim4 restart: %w: %s", err, oneLine(text))
+			}
+			return x.up(ctx, deadline)
+		case <-never:
+			return fmt.Errorf("invoke-rc.d exim4 restart has not ended after %v", restartDeadline)
+		case <-time.After(100 * time.Millisecond):
 		}
-		return x.up(ctx, late)
-	case <-late:
-		return x.underWay()
+		if time.Until(deadline) < 0 && x.waitsForDNS() {
+			return underWay()
+		}
 	}
 }
 
 // up waits until the daemon that was just started listens. When it cannot, as
 // at an address in local_interfaces that this machine does not have, neither
 // the init script nor systemd tells: the start has succeeded by then. One that
-// waits for DNS is not waited for when it is late.
-func (x Installation) up(ctx context.Context, late <-chan time.Time) error {
+// waits for DNS is not waited for after the deadline.
+func (x Installation) up(ctx context.Context, deadline time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, upDeadline)
 	defer cancel()
-	isLate := false
 	for {
 		pid, running := x.Running()
 		switch {
 		case running && listens(pid):
 			return nil
-		case running && isLate && asksDNS(pid):
-			return x.underWay()
+		case running && time.Until(deadline) < 0 && asksDNS(pid):
+			return underWay()
 		}
 		select {
 		case <-ctx.Done():
 			return ErrNotUp
-		case <-late:
-			isLate = true
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// underWay gives ErrUnderWay with the cause, where it can be seen.
-func (x Installation) underWay() error {
+// underWay gives ErrUnderWay with what to do.
+func underWay() error {
+	host, _ := os.Hostname()
+	return remedy.Add(fmt.Errorf("%w: Exim waits for DNS, which it asks for the name of this machine", ErrUnderWay), "write %s into /etc/hosts", host)
+}
+
+// waitsForDNS reports whether an Exim of this root does.
+func (x Installation) waitsForDNS() bool {
 	all, _ := os.ReadDir("/proc")
 	for _, e := range all {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || !isExim(pid) || !x.isInside(pid) || !asksDNS(pid) {
-			continue
+		if err == nil && isExim(pid) && x.isInside(pid) && asksDNS(pid) {
+			return true
 		}
-		host, _ := os.Hostname()
-		return remedy.Add(fmt.Errorf("%w: Exim waits for DNS, which it asks for the name of this machine", ErrUnderWay), "write %s into /etc/hosts", host)
 	}
-	return ErrUnderWay
+	return false
 }
 
 // listens reports whether the process has a socket that listens. Where that

@@ -26,10 +26,10 @@ type Installation struct {
 	platform.Platform
 }
 
-// Every program has a deadline, so that a hanging one cannot hold up dpkg. A
-// restart has its patience instead.
+// Every program has a deadline, so that a hanging one cannot hold up dpkg.
 const (
-	buildDeadline = 60 * time.Second
+	buildDeadline   = 60 * time.Second
+	restartDeadline = 3 * time.Minute
 	// Exim tries again to take its port half a minute after it could not.
 	upDeadline    = 45 * time.Second
 	queryDeadline = 30 * time.Second

@@ -30,22 +30,28 @@ var variants = []variant{
 		"30-check-symbiosis-db": "  warn set acl_c_connect_count = ${lookup sqlite {CONNECT_HOSTS_DATABASE select history from host where net='$sender_host_address';}}\n"}},
 }
 
-var eximVariable = regexp.MustCompile(`\$acl_c_connect_(?:auth_)?([a-z]+)`)
+var (
+	eximVariable = regexp.MustCompile(`\$acl_c_connect_(?:auth_)?([a-z]+)`)
+	eximIf       = regexp.MustCompile(`\$\{if eq\{[^{}]*\}\{[^{}]*\}\{`)
+)
 
 // trigger makes a trigger of what 18-acl-connect-guess writes.
 func trigger(b *bench, s *server) string {
 	text, err := os.ReadFile(s.Root.Snippet("10-acl/18-acl-connect-guess"))
 	b.must(err)
 	_, write, _ := strings.Cut(string(text), "accept hosts = ${acl{acl_connect_hosts}{")
-	write, _, found := strings.Cut(write, "; \\\n            select 0 _")
+	write, _, found := strings.Cut(write, "select 0 _")
 	if !found {
 		b.Fatalf("no statement in 18-acl-connect-guess")
 	}
-	write = strings.NewReplacer("\\\n", "\n", "'$acl_c_connect_key'", "new.key", "CONNECT_AUTH_FAILURES", "10", "${if eq{$acl_c_connect_auth_state}{enforce}{1}{0}}", "1",
-		"$acl_c_connect_auth_doubt", "(select count(distinct name) from doubt where at > new.at-3600) > 1",
-		"$acl_c_connect_auth_unknown", "(select count(distinct name) from guess where net=new.key and not known)").Replace(write)
+	const unknown = "(select count(distinct name) from guess where net=new.key and not known) >= 5"
+	write = strings.NewReplacer("\\\n", "\n", "'$acl_c_connect_key'", "new.key",
+		"$acl_c_connect_auth_becomes", "guesser not between new.at-86400 and new.at and (failures >= 10 or "+unknown+")",
+		"$acl_c_connect_auth_unknown", unknown,
+		"$acl_c_connect_auth_doubt", "(select count(distinct name) from doubt where at > new.at-3600) > 1", "}}", "").
+		Replace(eximIf.ReplaceAllString(write, ""))
 	return "create view failed_login as select '' key, 0 name, 0 account, 0 guess, 0 known, 0 at, 0 stamp, 0 period;\n" +
-		"create trigger failed_login instead of insert on failed_login begin " + eximVariable.ReplaceAllString(write, "new.$1") + "; end;"
+		"create trigger failed_login instead of insert on failed_login begin " + eximVariable.ReplaceAllString(write, "new.$1") + " end;"
 }
 
 // ablation takes parts out of the tree, one after the other.
