@@ -109,7 +109,7 @@ func syncHistory(c *cli.Context) error {
 func stay(c *cli.Context) {
 	debug.FreeOSMemory() // the next run may need as much
 	if p, _, err := where(c); err == nil || errors.Is(err, errNoDatabase) {
-		hosts.Stay(c.Context, p.hosts, stayFor(time.Now()))
+		hosts.Stay(c.Context, p.hosts, stayFor(time.Now())) // until cron's next minute
 	}
 }
 
