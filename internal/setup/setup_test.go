@@ -1034,9 +1034,10 @@ func TestRestart(t *testing.T) {
 	}
 	first := running(0)
 
-	// The restart fails once, after the configuration was put in force.
+	// The restart fails once, after the configuration was put in force, and after the
+	// time for which one that waits for DNS is waited for.
 	real := r.Read("usr/sbin/invoke-rc.d")
-	r.Write("usr/sbin/invoke-rc.d", "#!/bin/sh\nif [ ! -e /tmp/failed ]; then touch /tmp/failed; echo no luck >&2; exit 1; fi\nexec /usr/sbin/invoke-rc.d.real \"$@\"\n", 0o755)
+	r.Write("usr/sbin/invoke-rc.d", "#!/bin/sh\nif [ ! -e /tmp/failed ]; then touch /tmp/failed; sleep 11; echo no luck >&2; exit 1; fi\nexec /usr/sbin/invoke-rc.d.real \"$@\"\n", 0o755)
 	r.Write("usr/sbin/invoke-rc.d.real", real, 0o755)
 	before := snapshot(t, r, true)
 	err := within(func() error { return Apply(ctx, opt) })
