@@ -68,8 +68,8 @@ insert or ignore into state values ('salt', lower(hex(randomblob(8))));
 pragma user_version = 2;`
 
 // layout3 takes a trigger out, which Exim would read at every connection: a tenth of
-// what a connection costs (make bench BENCH=ablation). Instead first, in
-// microseconds, tells which try was the first.
+// what a connection costs (make bench BENCH=ablation). Instead first tells which
+// try was the first, by a stamp that each try has of its own.
 const layout3 = `
 drop view if exists failed_login;
 alter table guess add column first integer not null default 0;

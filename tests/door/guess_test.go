@@ -118,6 +118,30 @@ func (d *door) telephone(t *testing.T, from, mechanism string) int {
 	return clients * tries
 }
 
+// dovecot answers all whose logins have failed in one moment. So some processes of
+// Exim's have the same microsecond, and each must know whether it was the first.
+func TestFailedAtTheSameMoment(t *testing.T) {
+	r := lab.NewRoot(t, lab.DefaultSuite, "symbiosis")
+	d := openOn(t, r)
+	d.Stop()
+	c := startClock(t, r)
+	r.Local("CONNECT_STATE_GREETING == off", "CONNECT_STATE_DNSBLS == off")
+	r.Make("exim4.conf")
+	d.Env = []string{"FAKETIME_NO_CACHE=1"}
+	c.stop()
+	d.Start()
+	for range 3 {
+		want(t, "the telephone", "535", d.attempt("5.6.1.3", "PLAIN", "user@example.org", "old"))
+		want(t, "the robot", "535", d.attempt("5.6.1.4", "LOGIN", "user@example.org", "x"))
+	}
+	if n := counted(t, d.Log(), "5.6.1.3"); n != 1 {
+		t.Errorf("the firewall counts %d lines of one guess:\n%s", n, d.Log())
+	}
+	if n := counted(t, d.Log(), "5.6.1.4"); n != 3 {
+		t.Errorf("the firewall counts %d lines of three guesses:\n%s", n, d.Log())
+	}
+}
+
 // Whoever guesses is out, in whichever way he does it.
 func TestGuessers(t *testing.T) {
 	everySuite(t, func(t *testing.T, d *door) {

@@ -31,8 +31,15 @@ func startClock(t *testing.T, r *lab.Root) *clock {
 
 func (c *clock) set(now time.Time) {
 	c.now = now
+	c.write("@" + now.Format(time.DateTime))
+}
+
+// stop lets it stand still.
+func (c *clock) stop() { c.write(c.now.Format(time.DateTime)) }
+
+func (c *clock) write(text string) {
 	// In place of the old file at once: Exim's processes read it all the time.
-	c.root.Write("etc/faketimerc.new", "@"+now.Format("2006-01-02 15:04:05")+"\n", 0o644)
+	c.root.Write("etc/faketimerc.new", text+"\n", 0o644)
 	if err := os.Rename(c.root.Path("etc/faketimerc.new"), c.root.Path("etc/faketimerc")); err != nil {
 		panic(err)
 	}
