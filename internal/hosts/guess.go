@@ -9,7 +9,7 @@ create table guess (
 	name     integer not null,
 	response integer not null, -- more than 32 bits: one try of several steps; negative: all tries of a known name in one period
 	at       integer not null, -- last try
-	tries    integer not null,
+	tries    integer not null, -- 0: one of several steps, after another of the name
 	known    integer not null default 0, -- the name has logged in from there before
 	primary key (net, name, response)
 ) without rowid;

@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	setVariable = regexp.MustCompile(`set (acl_c_connect_auth_(?:guess|doubt|unknown|becomes)) *= (.*)`)
+	setVariable = regexp.MustCompile(`set (acl_c_connect_auth_(?:guess|first|doubt|unknown|becomes)) *= (.*)`)
 	eximIf      = regexp.MustCompile(`\$\{if eq\{([^{}]*)\}\{([^{}]*)\}\{([^{}]*)\}(?:\{([^{}]*)\})?\}`)
 )
 
@@ -24,7 +24,7 @@ func guessStatement(t *testing.T) func(values ...string) string {
 	_, write, ok := strings.Cut(text, "accept hosts = ${acl{acl_connect_hosts}{")
 	write, _, ok2 := strings.Cut(write, "select 0 _")
 	set := setVariable.FindAllStringSubmatch(text, -1)
-	if !ok || !ok2 || len(set) != 4 {
+	if !ok || !ok2 || len(set) != 5 {
 		t.Fatalf("no statement found, or not all variables: %q", set)
 	}
 	slices.Reverse(set) // what is set last uses the others
@@ -59,7 +59,7 @@ func TestFailedLogin(t *testing.T) {
 			"$acl_c_connect_auth_response", response,
 			"$acl_c_connect_auth_known", fmt.Sprint(known),
 			"$acl_c_connect_auth_name", fmt.Sprint(name),
-			"$acl_c_connect_auth_stamp", fmt.Sprint(5_000_000_000+stamp),
+			"$acl_c_connect_auth_stamp", fmt.Sprint((now+after)*1024_000_000+stamp),
 			"$acl_c_connect_auth_state", state,
 			"$acl_c_connect_auth_at", fmt.Sprint(now+after),
 			"$acl_c_connect_auth_period", "3600",
@@ -131,6 +131,26 @@ func TestFailedLogin(t *testing.T) {
 				fail(d, "b", 1, "null", 1, i)
 			}
 			check(d, "62 tries of a known name", "b", "3 0 0")
+			// The firewall counts the first within an hour.
+			for _, c := range []struct {
+				name, response, after int
+				lines                 string
+			}{
+				{2, 0, 0, "1"}, {2, 0, 1200, "1"}, {2, 0, 2400, "1"}, // until an hour after the first, not after the last
+				{2, 0, 3600, "1"}, {2, 0, 4800, "1"},
+				{3, 0, 4801, "2"},
+				{2, 7, 4802, "3"}, {2, 7, 4803, "3"}, // a password that Exim has seen
+				{2, 0, 7199, "3"}, {2, 0, 7200, "3"},
+			} {
+				response := "null"
+				if c.response > 0 {
+					response = fmt.Sprint(c.response)
+				}
+				fail(d, "c", c.name, response, 0, c.after)
+				if got := ask(d, "select count(*) from guess where net = 'c' and tries > 0"); got != c.lines {
+					t.Errorf("name %d after %d s: %s have been the first; want %s", c.name, c.after, got, c.lines)
+				}
+			}
 		}},
 		{"five names", func(d *DB) {
 			must(t, d.Exec(t.Context(), "insert into host (net, login) values ('a', 77)"))
