@@ -78,7 +78,7 @@ func importRows(c *cli.Context) error {
 		return nil
 	}
 	// Cron does it within the minute, if it is at it now.
-	if _, err := history.Sync(c.Context, p.hosts, p.sources, policy(c, p)); err != nil && !errors.Is(err, hosts.ErrRunning) {
+	if _, err := history.Sync(c.Context, p.hosts, p.sources, historyRules(c, p)); err != nil && !errors.Is(err, hosts.ErrRunning) {
 		return err
 	}
 	return nil

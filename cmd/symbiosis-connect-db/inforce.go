@@ -10,6 +10,7 @@ import (
 
 	"symbiosis-connect-acl/internal/clock"
 	"symbiosis-connect-acl/internal/exim"
+	"symbiosis-connect-acl/internal/history"
 	"symbiosis-connect-acl/internal/hosts"
 	"symbiosis-connect-acl/internal/rules"
 )
@@ -90,6 +91,11 @@ func inForce(c *cli.Context, p place, macroOf map[string]string) map[string]stri
 func stateOf(suite, own string) rules.State {
 	const shipped = string(rules.Enforce)
 	return rules.Milder(cmp.Or(strings.TrimSpace(suite), shipped), rules.StateHistory, cmp.Or(strings.TrimSpace(own), shipped))
+}
+
+// historyRules gives what decides which of the firewall's rows is an offence.
+func historyRules(c *cli.Context, p place) history.Rules {
+	return history.Rules{File: exim.Installation{Platform: p.platform}.Config(), Policy: func() *hosts.Policy { return policy(c, p) }}
 }
 
 // policy gives the numbers by which a host's standing is judged, nil where there

@@ -77,7 +77,7 @@ func syncHistory(c *cli.Context) error {
 	}
 	// Looking for garbage more often costs little, and saves a fifth of the memory.
 	debug.SetGCPercent(50)
-	r, err := history.Sync(c.Context, p.hosts, p.sources, policy(c, p))
+	r, err := history.Sync(c.Context, p.hosts, p.sources, historyRules(c, p))
 	switch r.Hosts {
 	case hosts.Restored:
 		log(syslog.CronErr, p.hosts+" was lost or damaged; the nightly copy is in its place")

@@ -351,7 +351,7 @@ func TestCheck(t *testing.T) {
 		}},
 		{"rows of no host", "hosts", WARN, "1 rows of the firewall's database fit no host and do not count, such as \"somebody\"", func(t *testing.T) {
 			sh(t, "sqlite3", db, fmt.Sprintf("INSERT INTO blacklist VALUES ('somebody', %d, 3)", now))
-			_, err := history.Sync(t.Context(), hostsDB, []string{db}, nil)
+			_, err := history.Sync(t.Context(), hostsDB, []string{db}, history.Rules{})
 			must(t, err)
 		}},
 		{"a sync that has stopped", "hosts", WARN, "are not in /var/lib/symbiosis-connect-acl/hosts/hosts.db yet", func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"symbiosis-connect-acl/internal/address"
@@ -66,7 +67,26 @@ const (
 	stateRead  = "read"  // stamps of the databases
 	stateLimit = "limit" // the numbers by which an offence was told from a knock
 	stateAlien = "alien" // number of rows that fit no host, and a few addresses
+	stateRules = "rules" // stamp of the configuration that has the numbers
 )
+
+// Rules tell by which numbers a host is refused. To ask Exim takes two processes,
+// so Policy is called only when a database or File has changed; what File includes
+// is noticed with the next change of either. A nil Policy, or one that gives nil,
+// stands for the numbers of the last time.
+type Rules struct {
+	File   string
+	Policy func() *hosts.Policy
+}
+
+// stamp tells one state of the file from another, "" when it is not there.
+func (r Rules) stamp() string {
+	st, err := os.Stat(r.File)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d %d %d", st.Sys().(*syscall.Stat_t).Ino, st.Size(), st.ModTime().UnixNano())
+}
 
 // Sync makes the history in hosts.db what the firewalls' databases at sources
 // say. Of a database that has not changed since the last time it reads the
@@ -74,12 +94,12 @@ const (
 // or one cannot be read, the history stays as it is: an administrator may just
 // be mending the database.
 //
-// The numbers of the policy tell which row is a host's last offence. When they are
-// others than the last time, everything is read again; nil stands for the same.
+// The numbers of the rules tell which row is a host's last offence. When they are
+// others than the last time, everything is read again.
 //
 // It puts hosts.db in order first, if it was lost (see hosts.Ensure). When its
 // directory does not exist it returns fs.ErrNotExist: setup makes that.
-func Sync(ctx context.Context, path string, sources []string, policy *hosts.Policy) (r Result, err error) {
+func Sync(ctx context.Context, path string, sources []string, rules Rules) (r Result, err error) {
 	unlock, err := hosts.Lock(ctx, path, 0)
 	if err != nil {
 		return r, err
@@ -88,24 +108,24 @@ func Sync(ctx context.Context, path string, sources []string, policy *hosts.Poli
 	if r.Hosts, err = hosts.Ensure(ctx, path); err != nil {
 		return r, err
 	}
-	err = sync(ctx, path, sources, policy, &r)
+	err = sync(ctx, path, sources, rules, &r)
 	if errors.Is(err, hosts.ErrCorrupt) {
 		// Its tables could be opened, but not read.
 		if r.Hosts, err = hosts.Replace(ctx, path); err == nil {
-			err = sync(ctx, path, sources, policy, &r)
+			err = sync(ctx, path, sources, rules, &r)
 		}
 	}
 	return r, err
 }
 
-func sync(ctx context.Context, path string, sources []string, policy *hosts.Policy, r *Result) error {
+func sync(ctx context.Context, path string, sources []string, rules Rules, r *Result) error {
 	stamps, there, err := stampsOf(sources)
 	if err != nil {
 		return err
 	}
-	var last, alien, limited string
+	var last, alien, limited, ruled string
 	if err := hosts.With(path, func(d *hosts.DB) error {
-		for name, to := range map[string]*string{stateRead: &last, stateAlien: &alien, stateLimit: &limited} {
+		for name, to := range map[string]*string{stateRead: &last, stateAlien: &alien, stateLimit: &limited, stateRules: &ruled} {
 			var err error
 			if *to, err = d.State(ctx, name); err != nil {
 				return err
@@ -116,11 +136,19 @@ func sync(ctx context.Context, path string, sources []string, policy *hosts.Poli
 		return err
 	}
 	limit := parseLimit(limited)
-	if policy != nil {
-		limit = blacklist.Limit{Threshold: policy.Threshold, Refuses: policy.Refuses, Parole: policy.Parole}
+	now := rules.stamp()
+	if rules.Policy != nil && (last != stamps || ruled != now) {
+		if p := rules.Policy(); p != nil {
+			limit = blacklist.Limit{Threshold: p.Threshold, Refuses: p.Refuses, Parole: p.Parole}
+		} else {
+			now = "" // it is asked again
+		}
 	}
 	if r.Alien, r.Some = parseAlien(alien); last == stamps && limited == formatLimit(limit) || len(there) == 0 {
-		return nil
+		if ruled == now || rules.Policy == nil {
+			return nil
+		}
+		return hosts.With(path, func(d *hosts.DB) error { return d.SetState(ctx, stateRules, now) })
 	}
 	var all map[address.Key]hosts.History
 	var read []string
@@ -152,14 +180,19 @@ func sync(ctx context.Context, path string, sources []string, policy *hosts.Poli
 			if r.Written, err = d.SetHistory(ctx, all); err != nil {
 				return err
 			}
-			if now := formatAlien(r.Alien, r.Some); now != alien {
-				if err := d.SetState(ctx, stateAlien, now); err != nil {
+			if found := formatAlien(r.Alien, r.Some); found != alien {
+				if err := d.SetState(ctx, stateAlien, found); err != nil {
 					return err
 				}
 			}
 		}
 		if err := d.SetState(ctx, stateLimit, formatLimit(limit)); err != nil {
 			return err
+		}
+		if rules.Policy != nil {
+			if err := d.SetState(ctx, stateRules, now); err != nil {
+				return err
+			}
 		}
 		// Last, so that a run that was killed is done again.
 		return d.SetState(ctx, stateRead, strings.Join(read, "\n"))

@@ -53,7 +53,7 @@ func place(t testing.TB) (path, source string) {
 
 func synced(t testing.TB, path string, sources ...string) Result {
 	t.Helper()
-	r, err := Sync(context.Background(), path, sources, nil)
+	r, err := Sync(context.Background(), path, sources, Rules{})
 	must(t, err)
 	return r
 }
@@ -166,7 +166,7 @@ func TestLastGoodHistoryStays(t *testing.T) {
 			exec(t, source, "INSERT INTO blacklist VALUES ('192.0.2.1', 5, 12)")
 			synced(t, path, source)
 			tt.damage(t, source)
-			if _, err := Sync(t.Context(), path, []string{source}, nil); !errors.Is(err, tt.want) {
+			if _, err := Sync(t.Context(), path, []string{source}, Rules{}); !errors.Is(err, tt.want) {
 				t.Errorf("%v", err)
 			}
 			if h := histories(t, path); h["192.0.2.1"] != 12 {
@@ -249,7 +249,7 @@ func TestSources(t *testing.T) {
 }
 
 func TestNotSetUp(t *testing.T) {
-	_, err := Sync(t.Context(), filepath.Join(t.TempDir(), "hosts", "hosts.db"), nil, nil)
+	_, err := Sync(t.Context(), filepath.Join(t.TempDir(), "hosts", "hosts.db"), nil, Rules{})
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
@@ -267,7 +267,7 @@ func TestStoppedHalfWay(t *testing.T) {
 	must(t, hosts.With(path, func(d *hosts.DB) error { _, err := d.SetHistory(t.Context(), keys); return err }))
 	for wait := time.Millisecond; ; wait *= 2 {
 		ctx, stop := context.WithTimeout(t.Context(), wait)
-		_, err := Sync(ctx, path, []string{source}, nil)
+		_, err := Sync(ctx, path, []string{source}, Rules{})
 		stop()
 		if err == nil {
 			break

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -90,7 +91,7 @@ func TestPassed(t *testing.T) {
 		}
 		for _, policy := range []hosts.Policy{nine, {Threshold: 20, Refuses: true}, {Threshold: 20}, {Threshold: 20, Refuses: true, Parole: 90 * day}, {Threshold: 0, Refuses: true, Parole: 5 * day}} {
 			what := fmt.Sprintf("round %d, %+v", round, policy)
-			if _, err := Sync(t.Context(), path, []string{source}, &policy); err != nil {
+			if _, err := Sync(t.Context(), path, []string{source}, ruled(t, &policy)); err != nil {
 				t.Fatal(what, err)
 			}
 			const sums = "(SELECT ip, timestamp, sum(count) OVER (PARTITION BY ip ORDER BY timestamp, rowid) s FROM blacklist)"
@@ -111,6 +112,46 @@ func TestPassed(t *testing.T) {
 	}
 }
 
+// ruled gives rules that have just been written.
+func ruled(t *testing.T, p *hosts.Policy) Rules {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "exim4.conf")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return Rules{file, func() *hosts.Policy { return p }}
+}
+
+// Exim is asked for its numbers when they may be others, and when they decide.
+func TestRulesAreAsked(t *testing.T) {
+	path, source := place(t)
+	exec(t, source, "INSERT INTO blacklist VALUES ('192.0.2.1', 1000, 9)")
+	p, asked := &hosts.Defaults, 0
+	r := ruled(t, p)
+	r.Policy = func() *hosts.Policy { asked++; return p }
+	for _, tt := range []struct {
+		what string
+		do   func()
+		want int
+	}{
+		{"first", func() {}, 1},
+		{"nothing has changed", func() {}, 1},
+		{"a count", func() { exec(t, source, "INSERT INTO blacklist VALUES ('192.0.2.1', 1001, 9)") }, 2},
+		{"nothing has changed", func() {}, 2},
+		{"a configuration", func() { r.File = ruled(t, p).File }, 3},
+		{"nothing has changed", func() {}, 3},
+		{"a broken configuration", func() { r.File, p = ruled(t, p).File, nil }, 4},
+		{"still broken", func() {}, 5},
+		{"mended", func() { p = &hosts.Defaults }, 6},
+		{"nothing has changed", func() {}, 6},
+	} {
+		tt.do()
+		if _, err := Sync(t.Context(), path, []string{source}, r); err != nil || asked != tt.want {
+			t.Errorf("%s: %v, Exim was asked %d times; want %d", tt.what, err, asked, tt.want)
+		}
+	}
+}
+
 // Another threshold is another last offence, though the firewall has counted
 // nothing meanwhile; without a configuration that could say, it is the last.
 func TestAnotherThreshold(t *testing.T) {
@@ -127,7 +168,7 @@ func TestAnotherThreshold(t *testing.T) {
 			p.Threshold = tt.threshold
 			policy = &p
 		}
-		r, err := Sync(t.Context(), path, []string{source}, policy)
+		r, err := Sync(t.Context(), path, []string{source}, ruled(t, policy))
 		if got := passed(t, path)["192.0.2.1"]; err != nil || r.Read != tt.read || got != tt.want {
 			t.Errorf("threshold %d: passed at %d, %+v %v; want %+v", tt.threshold, got, r, err, tt)
 		}

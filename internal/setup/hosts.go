@@ -38,7 +38,7 @@ func (r *run) hosts(ctx context.Context, upgraded bool) {
 	}
 	sources, err := history.Sources(r.Platform)
 	if err == nil {
-		_, err = history.Sync(ctx, r.HostsDatabase, sources, nil)
+		_, err = history.Sync(ctx, r.HostsDatabase, sources, history.Rules{})
 	}
 	if err != nil && !errors.Is(err, hosts.ErrRunning) {
 		r.note("the firewall's history is not in yet; cron tries again each minute: %v", err)

@@ -64,7 +64,7 @@ func (s *server) use(b *bench, path string) {
 func (s *server) useSize(b *bench, rows int) {
 	s.use(b, b.plain(rows))
 	if s.hosts {
-		_, err := history.Sync(context.Background(), s.Root.Path(hostsDatabase), []string{b.plain(rows)}, nil)
+		_, err := history.Sync(context.Background(), s.Root.Path(hostsDatabase), []string{b.plain(rows)}, history.Rules{})
 		b.must(err)
 	}
 }

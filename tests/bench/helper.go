@@ -69,7 +69,7 @@ func helper(b *bench) string {
 	_, err := hosts.Create(context.Background(), db, uint32(os.Getuid()), uint32(os.Getgid()), false)
 	b.must(err)
 	b.Cleanup(func() { os.RemoveAll(filepath.Dir(db)) })
-	_, err = history.Sync(context.Background(), db, []string{b.plain(rows)}, nil)
+	_, err = history.Sync(context.Background(), db, []string{b.plain(rows)}, history.Rules{})
 	b.must(err)
 	question := "select 'yes' done, coalesce(history,0) history from (select 1) left join host on net='" + blacklisttest.Key(7).String() + "'"
 	emptyGo, bareGo, emptyC := b.empties()
