@@ -49,7 +49,7 @@ func guessStatement(t *testing.T) func(values ...string) string {
 // What a failed login leads to, without Exim.
 func TestFailedLogin(t *testing.T) {
 	const now = 1_800_000_000
-	stamp, state, made := 0, "enforce", false
+	stamp, state, sure, made := 0, "enforce", "", false
 	statement := guessStatement(t)
 	fail := func(d *DB, net string, name int, response string, known, after int) {
 		t.Helper()
@@ -65,6 +65,7 @@ func TestFailedLogin(t *testing.T) {
 			"$acl_c_connect_auth_period", "3600",
 			"$acl_c_connect_auth_old", "1",
 			"$acl_c_connect_key", net,
+			"$acl_arg1", sure,
 			"CONNECT_AUTH_FAILURES", "10")))
 		must(t, d.db.QueryRow("select changes()").Scan(&made))
 	}
@@ -141,7 +142,11 @@ func TestFailedLogin(t *testing.T) {
 				{3, 0, 4801, "2"},
 				{2, 7, 4802, "3"}, {2, 7, 4803, "3"}, // a password that Exim has seen
 				{2, 0, 7199, "3"}, {2, 0, 7200, "3"},
+				{-4, 0, 7201, "3"}, {4, 0, 7202, "4"}, // one that may have been given up comes first
 			} {
+				if sure = ""; c.name < 0 {
+					c.name, sure = -c.name, "unsure"
+				}
 				response := "null"
 				if c.response > 0 {
 					response = fmt.Sprint(c.response)
