@@ -108,7 +108,7 @@ func scenarios() []scenario {
 	add(scenario{name: "auth-failed-named", kind: "event", core: true, want: "auth-failed", peer: name("45.70.1.1", "host.customer.example."), play: func(c *client) {
 		c.dial(465)
 		c.say("EHLO host.customer.example")
-		c.login("info@example.org", "secret")
+		c.login("info"+string(c.spelling)+"@example.org", "secret")
 		c.quit()
 	}})
 	add(scenario{name: "auth-failed-named-other-helo", kind: "event", core: true, want: "auth-failed", peer: name("45.70.1.2", "under_score-9.customer.example."), play: func(c *client) {
@@ -120,7 +120,7 @@ func scenarios() []scenario {
 	add(scenario{name: "auth-failed-named-v6", kind: "event", core: true, want: "auth-failed", peer: name("2a0e:7::1", "six.customer.example."), play: func(c *client) {
 		c.dial(465)
 		c.say("EHLO [IPv6:2a0e:7::1]")
-		c.login("info@example.org", "secret")
+		c.login("info"+string(c.spelling)+"@example.org", "secret")
 		c.quit()
 	}})
 	event("auth-failed-literal-helo", "auth-failed", func(c *client) {
@@ -195,7 +195,7 @@ func scenarios() []scenario {
 		defer c.identify("anna")()
 		c.dial(465)
 		c.say("EHLO a.example.net")
-		c.login("info@example.org", "secret")
+		c.login("info"+string(c.spelling)+"@example.org", "secret")
 		c.quit()
 	}})
 	add(scenario{name: "dnsbl", kind: "event", core: true, peer: list("45.70.2.1"), play: func(c *client) { c.dial(25) }})
@@ -539,7 +539,7 @@ func scenarios() []scenario {
 	add(scenario{name: "slash-auth-failed", kind: "event", core: true, want: "auth-failed", peer: name("45.70.1.6", "c/d.customer.example."), play: func(c *client) {
 		c.dial(465)
 		c.say("EHLO a.example.net")
-		c.login("info@example.org", "secret")
+		c.login("info"+string(c.spelling)+"@example.org", "secret")
 		c.quit()
 	}})
 	// A name that Exim takes, and then one that it refuses: its line has both.
