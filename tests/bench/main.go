@@ -224,8 +224,7 @@ Written by ` + "`make bench`" + ` (` + "`tests/bench`" + `); do not edit. The al
 every round, and a ratio is that of two medians of the same round: what is
 shown is the median of the rounds' ratios and, in brackets, the lowest and the
 highest. Times without a ratio are there to give a feeling for the size.
-Each section has its date: those before 26 November 2026 measured version 0.2.0,
-in which Exim asked the firewall's database and its own hints at every connection.
+Each section has its date.
 
 `
 
