@@ -152,6 +152,40 @@ func TestOldTelephoneComesFirst(t *testing.T) {
 		if n := counted(t, d.Log()[mark:], robot); n != lines {
 			t.Errorf("the robot: the firewall counts %d lines; want %d:\n%s", n, lines, d.Log()[mark:])
 		}
+
+		// Another name on the same connection is no telephone either. And a login that
+		// may have been given up, as LOGIN after PLAIN up to 4.96, does not stand for one
+		// that counts.
+		unsure := []int{1, 1}
+		if d.tellsAtOnce() {
+			unsure = []int{2, 0}
+		}
+		for _, c := range []struct {
+			from, what string
+			tries      [][]string // of each connection, mechanism and name
+			lines      []int      // likewise
+		}{
+			{"5.6.1.7", "two names in turn", [][]string{{"LOGIN anna", "LOGIN bob", "LOGIN anna"}}, []int{3}},
+			{"5.6.1.8", "one mechanism after the other", [][]string{{"PLAIN anna", "LOGIN anna"}, {"LOGIN anna"}}, unsure},
+		} {
+			for i, tries := range c.tries {
+				mark := len(d.Log())
+				client := d.encrypted(c.from)
+				for _, try := range tries {
+					mechanism, name, _ := strings.Cut(try, " ")
+					if mechanism == "PLAIN" {
+						want(t, c.what, "535", client.AuthPlain(name, "x"))
+					} else {
+						want(t, c.what, "535", authLogin(client, name, "x"))
+					}
+				}
+				client.Quit()
+				d.settled()
+				if n := counted(t, d.Log()[mark:], c.from); n != c.lines[i] {
+					t.Errorf("%s, connection %d: the firewall counts %d lines; want %d:\n%s", c.what, i+1, n, c.lines[i], d.Log()[mark:])
+				}
+			}
+		}
 	})
 }
 
