@@ -216,3 +216,41 @@ func TestQuietMinute(t *testing.T) {
 		t.Errorf("it reads %v octets; the second time they are to be 100 (%v)", octets, err)
 	}
 }
+
+// Where there is an Exim, such a minute starts none: sync has asked it before. It asks
+// again when the configuration may be another.
+func TestQuietMinuteWithExim(t *testing.T) {
+	lab.SkipUnlessReady(t)
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Skip("there is no strace(1)")
+	}
+	r := lab.NewRoot(t, lab.DefaultSuite, "symbiosis")
+	if err := blacklisttest.Generate(r.Path(database), blacklisttest.Spec{Seed: 8, Rows: 1000, Now: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	r.Install()
+	calls := filepath.Join(t.TempDir(), "calls")
+	for _, tt := range []struct {
+		what string
+		do   func()
+		asks bool
+	}{
+		{"the first minute", func() {}, true},
+		{"a quiet minute", func() {}, false},
+		{"after make", func() { r.Make("exim4.conf") }, true},
+		{"a quiet minute after it", func() {}, false},
+	} {
+		tt.do()
+		out, err := exec.Command("strace", "-f", "-o", calls, "-e", "trace=execve", "chroot", r.Path(), "/usr/sbin/symbiosis-connect-db", "sync").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v %s", tt.what, err, out)
+		}
+		text, err := os.ReadFile(calls)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(string(text), "/exim4\""); got != tt.asks {
+			t.Errorf("%s: Exim was started: %v; want %v\n%s", tt.what, got, tt.asks, text)
+		}
+	}
+}
